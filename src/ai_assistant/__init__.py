@@ -1,0 +1,1 @@
+"""A private AI assistant that runs on the machines its owner already has."""

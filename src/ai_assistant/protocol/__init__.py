@@ -1,0 +1,1 @@
+"""What crosses a process boundary, the `Worker` interface and the error tree."""

@@ -1,0 +1,177 @@
+"""What node and engine say to each other over a pipe: length-prefixed MessagePack.
+
+Each frame is a four-byte little-endian length and that many bytes. The engine reads orders
+from its standard input and writes reports to its standard output; the end of either stream
+means that the other side is gone.
+"""
+
+import struct
+from typing import Any, BinaryIO
+
+import msgspec
+
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk
+from ai_assistant.protocol.errors import ErrorInfo
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.status import EngineStatus
+
+MAX_FRAME = 256 << 20
+_LENGTH = struct.Struct("<I")
+
+
+class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How one model is laid out on this machine: decided outside, obeyed by the engine."""
+
+    model_path: str
+    embedding: bool = False
+    context_limit: int
+    """Tokens that one sequence may have."""
+    cells: int
+    """Tokens of KV cache in all sequences."""
+    slots: int
+    """Sequences that run at once."""
+    retained: int
+    """Ended sequences whose cells are kept for a next turn."""
+    chunk: int
+    """Tokens of one decode call (n_batch = n_ubatch)."""
+    threads: int
+    threads_batch: int
+    gpu_layers: int = -1
+    """-1: all, on machines that have a GPU."""
+    kv_type: str = "f16"
+    park_bytes: int = 1 << 30
+    """Memory for the state of parked sequences; beyond it they are computed again."""
+    queue: int = 512
+    """Requests that may wait."""
+
+
+# Orders: node to engine.
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """The first order."""
+
+    plan: EnginePlan
+
+
+class Generate(msgspec.Struct, frozen=True, tag="generate"):
+    """Answer this."""
+
+    request: GenerateRequest
+
+
+class Embed(msgspec.Struct, frozen=True, tag="embed"):
+    """Give vectors for this."""
+
+    request: EmbedRequest
+
+
+class Abort(msgspec.Struct, frozen=True, tag="abort"):
+    """Forget this; no further report about it is wanted."""
+
+    request_id: str
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    """End: with `drain` after what is accepted is done."""
+
+    drain: bool = True
+
+
+Order = Load | Generate | Embed | Abort | Shutdown
+
+
+# Reports: engine to node.
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """How far the load is, 0 to 1."""
+
+    fraction: float
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The model is loaded and warm."""
+
+    status: EngineStatus
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
+    """The model will not load; the engine ends."""
+
+    error: ErrorInfo
+
+
+class Chunks(msgspec.Struct, frozen=True, tag="chunks"):
+    """Pieces of answers, in order, of one or more requests."""
+
+    chunks: list[tuple[str, TokenChunk]]
+
+
+class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
+    """The vectors of one request."""
+
+    request_id: str
+    embeddings: Embeddings
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """This request ends with an error."""
+
+    request_id: str
+    error: ErrorInfo
+
+
+class Report(msgspec.Struct, frozen=True, tag="status"):
+    """The engine as it is now."""
+
+    status: EngineStatus
+
+
+EngineReport = Progress | Ready | LoadFailed | Chunks | Embedded | Failed | Report
+
+_encoder = msgspec.msgpack.Encoder()
+_orders = msgspec.msgpack.Decoder(Order)
+_reports = msgspec.msgpack.Decoder(EngineReport)
+
+
+def pack(message: Order | EngineReport) -> bytes:
+    """A message as a frame."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def unpack_order(body: bytes) -> Order:
+    """The order in a frame's body; raises `msgspec.DecodeError`."""
+    return _orders.decode(body)
+
+
+def unpack_report(body: bytes) -> EngineReport:
+    """The report in a frame's body; raises `msgspec.DecodeError`."""
+    return _reports.decode(body)
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """The next frame's body, or None at the end of the stream, also where it ends torn."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    body = stream.read(_LENGTH.unpack(head)[0])
+    return body if len(body) == _LENGTH.unpack(head)[0] else None
+
+
+async def read_frame_async(stream: Any) -> bytes | None:
+    """The same from an `asyncio.StreamReader`."""
+    head = await stream.read(_LENGTH.size)
+    while 0 < len(head) < _LENGTH.size:
+        more = await stream.read(_LENGTH.size - len(head))
+        if not more:
+            return None
+        head += more
+    if not head:
+        return None
+    parts: list[bytes] = []
+    missing = _LENGTH.unpack(head)[0]
+    while missing:
+        part = await stream.read(missing)
+        if not part:
+            return None
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,128 @@
+"""What a client asks, in one vocabulary for every wire format. Validated once, by the gateway."""
+
+from enum import IntEnum
+from typing import Any, Literal
+
+import msgspec
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the model made in an earlier turn. `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ChatMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One turn. Content parts are already joined to one text."""
+
+    role: str
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A function that the model may call. `parameters` is a JSON schema."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool = False
+
+
+class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether the model may, must or must not call; `name` asks for one function."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    name: str | None = None
+
+
+class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="chat"):
+    """A conversation, rendered by the model's own template."""
+
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    template_variables: dict[str, Any] = {}
+    """Extra names for the template, such as `enable_thinking` or `reasoning_effort`."""
+
+
+class TextPrompt(msgspec.Struct, frozen=True, tag="text"):
+    """Raw text, no template."""
+
+    text: str
+
+
+class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
+    """Token ids, as they are."""
+
+    tokens: tuple[int, ...]
+
+
+Prompt = ChatPrompt | TextPrompt | TokenPrompt
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the next token is drawn. None means: what the model's file recommends."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    """0 keeps all."""
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    """Multiplicative, over prompt and output (Keskar et al. 2019); 1 is off."""
+    presence_penalty: float = 0.0
+    """Subtracted once for each token that the output holds (OpenAI)."""
+    frequency_penalty: float = 0.0
+    """Subtracted for each time that the output holds a token (OpenAI)."""
+    seed: int | None = None
+    logit_bias: dict[int, float] = {}
+
+
+class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the output must look like. `schema` goes with json_schema, `grammar` with the others."""
+
+    kind: Literal["text", "json_object", "json_schema", "lark", "regex"] = "text"
+    schema: dict[str, Any] | None = None
+    grammar: str | None = None
+
+
+class Priority(IntEnum):
+    """Lower goes first."""
+
+    INTERACTIVE = 0
+    NORMAL = 1
+    BATCH = 2
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens, please."""
+
+    request_id: str
+    model: str
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    """None: until the model ends or the context is full."""
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    logprobs: int | None = None
+    """None: off; k: the chosen token and the k most likely ones (0 to 20)."""
+    format: OutputFormat = OutputFormat()
+    priority: Priority = Priority.NORMAL
+    ignore_eos: bool = False
+    """Go on after the end token, to `max_tokens`: for benchmarks."""
+
+
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Vectors, please: one for each input."""
+
+    request_id: str
+    model: str
+    inputs: tuple[TextPrompt | TokenPrompt, ...]

@@ -1,0 +1,78 @@
+"""What a node says of itself: for `ps`, the status page and the scheduler's decisions."""
+
+from typing import Literal
+
+import msgspec
+
+ModelState = Literal["unloaded", "loading", "ready", "failed"]
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that this node can serve, read from its file's header."""
+
+    id: str
+    name: str
+    path: str
+    size_bytes: int
+    architecture: str
+    quantisation: str
+    parameters: int
+    context_train: int
+    """Tokens of context that the model was trained for."""
+    embedding: bool = False
+    """It gives vectors, not text."""
+    licence: str | None = None
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine, as it is now. Rates are over the last seconds of work."""
+
+    pid: int
+    slots: int
+    """Sequences that can run at once."""
+    running: int
+    waiting: int
+    parked: int
+    """Sequences that made room for others and will go on."""
+    context_limit: int
+    """Tokens that one sequence may have."""
+    cells_total: int
+    """Tokens of KV cache in all."""
+    cells_used: int
+    cells_retained: int
+    """Of the used ones: kept from ended requests, given up when room is needed."""
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+    steps: int
+    decode_ms_mean: float
+    """Milliseconds in the kernels per decode-only step."""
+    python_ms_mean: float
+    """Milliseconds outside the kernels per decode-only step."""
+    memory_bytes: int
+    threads: int
+
+
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A model and its engine, if it has one."""
+
+    model: ModelInfo
+    state: ModelState
+    default: bool = False
+    progress: float = 0.0
+    eta_seconds: float | None = None
+    error: str | None = None
+    engine: EngineStatus | None = None
+    restarts: int = 0
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole node."""
+
+    version: str
+    uptime_seconds: float
+    pid: int
+    memory_bytes: int
+    models: tuple[ModelStatus, ...]

@@ -1,0 +1,46 @@
+"""The two seams: where tokens come from, and what the gateway serves."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.status import ModelStatus, NodeStatus
+
+
+class TokenSource(Protocol):
+    """Anything that answers a request.
+
+    `generate` yields pieces; the last one carries `usage`. It raises an `AssistantError` before
+    the first piece or between two. Closing the iterator cancels the request.
+    """
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]: ...
+
+    async def embed(self, request: EmbedRequest) -> Embeddings: ...
+
+
+class Worker(TokenSource, Protocol):
+    """A source for one model, with a life of its own."""
+
+    def status(self) -> ModelStatus: ...
+
+    async def start(self) -> None:
+        """Begin to load; returns at once. Progress is in `status`."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when requests are served; raise `ModelLoadFailed` if that cannot be."""
+        ...
+
+    async def stop(self, *, drain: bool = True) -> None:
+        """End: with `drain` after the running requests are done, else now."""
+        ...
+
+
+class Service(TokenSource, Protocol):
+    """A whole node, as the gateway sees it."""
+
+    def status(self) -> NodeStatus: ...
+
+    def default_model(self) -> str | None: ...
