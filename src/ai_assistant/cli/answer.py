@@ -27,7 +27,7 @@ class Answer:
         """Take the next piece."""
         if piece.text or piece.reasoning:
             self._last = self._clock()
-            self._first = self._first or self._last
+            self._first = self._last if self._first is None else self._first
         self._text.append(piece.text)
         self._reasoning.append(piece.reasoning)
         self.model = piece.model or self.model

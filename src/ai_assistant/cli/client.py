@@ -1,7 +1,7 @@
 """The command's way to its node: HTTP, in the same words as any other client."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -81,7 +81,7 @@ class Client:
                 "Name the right address with --url, or change the node's --port.",
             ) from error
 
-    def answer(self, body: Body, on_wait: OnWait = _silent) -> Iterator[Delta]:
+    def answer(self, body: Body, on_wait: OnWait = _silent) -> Generator[Delta, None, None]:
         """The answer, piece by piece; closing the iterator stops the model."""
         request = {**body, "stream": True, "stream_options": {"include_usage": True}}
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -101,10 +101,10 @@ class Client:
                 response.read()
             _raise_for(response)
             on_wait(None)
-            yield from _deltas(response.iter_raw())
+            yield from _deltas(response.iter_bytes())
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> Generator[None, None, None]:
         """The one door for this library's errors."""
         try:
             yield

@@ -1,6 +1,6 @@
 """Which node a command talks to: one that runs, or one for as long as the command does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def _whole(url: str) -> str:
 
 
 @contextmanager
-def running(aim: Target) -> Iterator[Client]:
+def running(aim: Target) -> Generator[Client, None, None]:
     """A client of the node there, which may or may not answer."""
     client = Client(aim.url, aim.key)
     try:
@@ -60,11 +60,12 @@ def running(aim: Target) -> Iterator[Client]:
 
 
 @contextmanager
-def running_or_temporary(aim: Target, say: Callable[[str], None] | None = None) -> Iterator[Client]:
+def running_or_temporary(
+    aim: Target, say: Callable[[str], None] | None = None
+) -> Generator[Client, None, None]:
     """A client of the node there, else of one started now and stopped at the end."""
     with running(aim) as client:
-        if aim.chosen or _answers(client):
-            client.status()
+        if _answers(client, required=aim.chosen):
             yield client
             return
     (say or _say)("No node is running: starting one. `ai-assistant serve` keeps one running.")
@@ -77,10 +78,12 @@ def running_or_temporary(aim: Target, say: Callable[[str], None] | None = None) 
         yield client
 
 
-def _answers(client: Client) -> bool:
+def _answers(client: Client, *, required: bool) -> bool:
     try:
         client.status()
     except NodeUnreachable:
+        if required:
+            raise
         return False
     return True
 

@@ -54,8 +54,8 @@ class Families(click.Group):
         """Run the command; every error that it may meet leaves through here."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, OSError):
-            raise
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise  # click prints the first, leaves with the second and is quiet at the third
         except KeyboardInterrupt:
             click.echo(err=True)
             ctx.exit(130)
@@ -64,7 +64,7 @@ class Families(click.Group):
 
 
 def _translated(error: Exception) -> Exception:
-    from ai_assistant.cli.errors import from_assistant, from_config
+    from ai_assistant.cli.errors import CommandError, from_assistant, from_config
     from ai_assistant.config import ConfigError
     from ai_assistant.protocol.errors import AssistantError
 
@@ -72,6 +72,9 @@ def _translated(error: Exception) -> Exception:
         return from_config(error)
     if isinstance(error, AssistantError):
         return from_assistant(error)
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        return CommandError(f"{error.strerror or error}{place}.")
     return error
 
 

@@ -2,6 +2,14 @@
 
 from collections.abc import Sequence
 
+# Escape sequences in a model's answer could rewrite the screen or the clipboard.
+_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
+
+
+def printable(text: str) -> str:
+    """Text that moves nothing but the cursor's line and tab."""
+    return text.translate(_CONTROLS)
+
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns, two spaces apart; the last one is as long as it likes."""
