@@ -14,9 +14,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Web pages of other origins that may call, such as http://localhost:3000."""
     max_body_bytes: int = 32 << 20
     max_header_bytes: int = 64 << 10
+    upload_timeout_seconds: float = 30.0
+    """A client that stops in the middle of its headers or its body for so long is given up."""
     load_wait_seconds: float = 20.0
     """How long a request waits for its model to load before it gets a 503 with progress."""
     ping_seconds: float = 15.0
     """Silence on a stream after which a comment line keeps proxies from closing it."""
     send_timeout_seconds: float = 120.0
     """A client that reads nothing for so long is given up."""
+    drain_seconds: float = 10.0
+    """How long a stopping server lets running answers go on."""

@@ -1,0 +1,132 @@
+"""What all answers share: usage, timings, and the book that says when an answer is whole."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from ai_assistant.gateway.errors import error_body
+from ai_assistant.gateway.feed import Piece
+from ai_assistant.protocol.chunks import Timings, TokenLogprob, Usage
+from ai_assistant.protocol.errors import AssistantError, EngineError
+
+DONE = b"data: [DONE]\n\n"
+PING = b": ping\n\n"
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields that every object of one answer repeats."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+
+
+class Answer(Protocol):
+    """An answer of one wire format, made of pieces."""
+
+    def add(self, piece: Piece) -> None:
+        """Take a piece into account."""
+        ...
+
+    def events(self, pieces: list[Piece]) -> bytes:
+        """The pieces as server-sent events; each piece is added too."""
+        ...
+
+    def end(self) -> bytes:
+        """The events after the last piece; raises `EngineError` if the answer is not whole."""
+        ...
+
+    def body(self) -> bytes:
+        """The whole answer as one object; raises `EngineError` if it is not whole."""
+        ...
+
+
+class Book:
+    """Which choices ended, and what they cost."""
+
+    def __init__(self, *, requests: int, n: int) -> None:
+        self._n = n
+        self._open = set(range(requests * n))
+        self._unpaid = set(range(requests))
+        self._usages: list[Usage] = []
+        self._timings: list[Timings] = []
+
+    def enter(self, piece: Piece) -> int:
+        """Note a piece; gives the index of its choice in the whole answer."""
+        request, chunk = piece
+        index = request * self._n + chunk.index
+        if index not in self._open or chunk.index >= self._n:
+            raise EngineError("The engine went on after the end of a choice. Send it again.")
+        if chunk.finish is not None:
+            self._open.discard(index)
+        if chunk.usage is not None:
+            self._unpaid.discard(request)
+            self._usages.append(chunk.usage)
+        if chunk.timings is not None:
+            self._timings.append(chunk.timings)
+        return index
+
+    def close(self) -> None:
+        """Raise `EngineError` unless every choice ended and every request said its usage."""
+        if self._open or self._unpaid:
+            raise EngineError("The engine ended before the answer was whole. Send it again.")
+
+    def usage(self) -> dict[str, Any]:
+        """OpenAI's `usage`, over all requests."""
+        prompt = sum(usage.prompt_tokens for usage in self._usages)
+        completion = sum(usage.completion_tokens for usage in self._usages)
+        cached = sum(usage.cached_tokens for usage in self._usages)
+        reasoning = sum(usage.reasoning_tokens for usage in self._usages)
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": cached},
+            "completion_tokens_details": {"reasoning_tokens": reasoning},
+        }
+
+    def timings(self) -> dict[str, Any]:
+        """llama.cpp's `timings`, and the time in the queue."""
+        usage = self.usage()
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        computed = usage["prompt_tokens"] - cached
+        prefill = sum(timings.prefill_ms for timings in self._timings)
+        decode = sum(timings.decode_ms for timings in self._timings)
+        return {
+            "cache_n": cached,
+            "prompt_n": computed,
+            "prompt_ms": prefill,
+            "prompt_per_token_ms": _ratio(prefill, computed),
+            "prompt_per_second": _ratio(1000 * computed, prefill),
+            "predicted_n": usage["completion_tokens"],
+            "predicted_ms": decode,
+            "predicted_per_token_ms": _ratio(decode, usage["completion_tokens"]),
+            "predicted_per_second": _ratio(1000 * usage["completion_tokens"], decode),
+            "queue_ms": sum(timings.queue_ms for timings in self._timings),
+        }
+
+
+def chat_logprobs(logprobs: tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:
+    """The `content` of `logprobs` in the chat shape."""
+    return [
+        {
+            "token": chosen.token,
+            "logprob": chosen.logprob,
+            "bytes": list(chosen.bytes),
+            "top_logprobs": [
+                {"token": top.token, "logprob": top.logprob, "bytes": list(top.bytes)}
+                for top in chosen.top
+            ],
+        }
+        for chosen in logprobs
+    ]
+
+
+def error_event(error: AssistantError) -> bytes:
+    """An error after the stream began."""
+    return b"data: " + error_body(error) + b"\n\n"
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,77 @@
+"""The endpoint as one ASGI application: routes, and the guards before them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ai_assistant.gateway.chat import complete_chat
+from ai_assistant.gateway.exchange import Exchange
+from ai_assistant.gateway.guards import Boundary, KeyGuard, StrangerGuard, is_loopback
+from ai_assistant.gateway.health import live, ready, show_status
+from ai_assistant.gateway.models import list_models, show_model
+from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.protocol.errors import InvalidRequest
+from ai_assistant.protocol.worker import Service
+
+Handler = Callable[[Exchange, Service], Awaitable[None]]
+
+
+def build_app(
+    service: Service, settings: GatewaySettings, *, mounts: Sequence[BaseRoute] = ()
+) -> ASGIApp:
+    """The application. Raises `InvalidRequest` for settings that would leave it unguarded."""
+    check_exposure(settings)
+
+    def route(path: str, method: str, handler: Handler) -> Route:
+        return Route(path, _Endpoint(handler, service, settings), methods=[method])
+
+    routes = [
+        route("/v1/chat/completions", "POST", complete_chat),
+        route("/v1/models", "GET", list_models),
+        route("/v1/models/{id:path}", "GET", show_model),
+        route("/livez", "GET", live),
+        route("/readyz", "GET", ready),
+        route("/health", "GET", ready),
+        route("/v1/health", "GET", ready),
+        route("/status", "GET", show_status),
+        *mounts,
+    ]
+    app: ASGIApp = _Rooted(Router(routes))
+    app = KeyGuard(app, settings)
+    app = StrangerGuard(app, settings)
+    return Boundary(app, settings)
+
+
+def check_exposure(settings: GatewaySettings) -> None:
+    """Beyond this machine a key is a must."""
+    if any(not key for key in settings.api_keys):
+        raise InvalidRequest("An API key is empty; remove it or give it a value.")
+    if not settings.api_keys and not is_loopback(settings.host):
+        raise InvalidRequest(
+            f"The address {settings.host} can be reached from other machines: "
+            "set an API key, or use 127.0.0.1."
+        )
+
+
+class _Endpoint:
+    """A handler as an ASGI application."""
+
+    def __init__(self, handler: Handler, service: Service, settings: GatewaySettings) -> None:
+        self._handler = handler
+        self._service = service
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._handler(Exchange(scope, receive, send, self._settings), self._service)
+
+
+class _Rooted:
+    """Makes the router raise its 404 and 405, so that they get our shape."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self._router
+        await self._router(scope, receive, send)

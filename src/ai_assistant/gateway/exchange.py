@@ -1,0 +1,141 @@
+"""One HTTP request and the answer to it: the only place that speaks ASGI messages."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import msgspec
+from starlette.types import Message, Receive, Scope, Send
+
+from ai_assistant.gateway.errors import (
+    SlowUpload,
+    error_body,
+    error_headers,
+    verdict,
+)
+from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.protocol.errors import AssistantError, RequestTooLarge, UnsupportedFeature
+
+Header = tuple[bytes, bytes]
+
+_JSON = (b"content-type", b"application/json")
+_EVENTS: list[Header] = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class ClientGone(Exception):
+    """Nobody is there any more to answer."""
+
+
+def new_id() -> str:
+    """A request's id: in `X-Request-Id`, in the log and in the answer."""
+    return secrets.token_hex(12)
+
+
+class Exchange:
+    """A request's body in, an answer out. Sends no longer than the settings allow."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, settings: GatewaySettings
+    ) -> None:
+        self.scope = scope
+        self.settings = settings
+        self.request_id: str = scope.get("ai_assistant.request_id") or new_id()
+        self.started = False
+        """The status line is on its way: an error can only be an event now."""
+        self._receive = receive
+        self._send = send
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of that (lower-case) name."""
+        return header(self.scope, name)
+
+    async def body(self) -> bytes:
+        """The whole body; refuses one that is too long before it has arrived."""
+        limit = self.settings.max_body_bytes
+        if (self.header(b"content-encoding") or "identity") != "identity":
+            raise UnsupportedFeature("Send the body without Content-Encoding.")
+        if int(self.header(b"content-length") or 0) > limit:
+            raise _too_large(limit)
+        message = await self._next_part()
+        if not message.get("more_body"):
+            return message.get("body", b"")
+        parts = bytearray(message.get("body", b""))
+        while message.get("more_body"):
+            message = await self._next_part()
+            parts += message.get("body", b"")
+            if len(parts) > limit:
+                raise _too_large(limit)
+        return bytes(parts)
+
+    async def gone(self) -> None:
+        """Return when the client has closed the connection. Only after `body`."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def send_json(
+        self, body: bytes, status: int = 200, headers: Iterable[Header] = ()
+    ) -> None:
+        """The whole answer at once."""
+        self.started = True
+        length = (b"content-length", str(len(body)).encode())
+        start = {"type": "http.response.start", "status": status}
+        await self._deliver({**start, "headers": [_JSON, length, *headers]})
+        await self._deliver({"type": "http.response.body", "body": body})
+
+    async def send_object(self, value: Any) -> None:
+        """The whole answer at once, encoded here."""
+        await self.send_json(msgspec.json.encode(value))
+
+    async def send_error(self, error: AssistantError) -> None:
+        """The whole answer is an error."""
+        await self.send_json(error_body(error), verdict(error).status, error_headers(error))
+
+    async def start_events(self) -> None:
+        """From here on the answer is a stream of events."""
+        self.started = True
+        await self._deliver({"type": "http.response.start", "status": 200, "headers": _EVENTS})
+
+    async def send_events(self, events: bytes, *, last: bool = False) -> None:
+        """Some events, in one write."""
+        await self._deliver({"type": "http.response.body", "body": events, "more_body": not last})
+
+    async def _next_part(self) -> Message:
+        try:
+            async with asyncio.timeout(self.settings.upload_timeout_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            raise SlowUpload("The body stopped in the middle; send it again.") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message
+
+    async def _deliver(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self.settings.send_timeout_seconds):
+                await self._send(message)
+        except TimeoutError:
+            self._abort()
+            raise ClientGone from None
+
+    def _abort(self) -> None:
+        """Close without waiting for the client to read what is buffered for it."""
+        abort = cast("Callable[[], None] | None", self.scope.get("state", {}).get("abort"))
+        if abort is not None:
+            abort()
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of that (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is larger than {limit} bytes; send a smaller one.")

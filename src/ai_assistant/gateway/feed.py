@@ -1,0 +1,138 @@
+"""The chunks of one answer as they come, and the news that nobody waits for them any more.
+
+The generating iterators run in tasks of their own, so that a client's leaving is seen while an
+iterator is silent, and what is ready goes out in one write.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from ai_assistant.gateway.exchange import ClientGone, Exchange
+from ai_assistant.protocol.chunks import TokenChunk
+from ai_assistant.protocol.errors import ModelLoading
+from ai_assistant.protocol.requests import GenerateRequest
+from ai_assistant.protocol.worker import TokenSource
+
+_ROOM = 256
+"""Chunks that wait for a slow reader before the iterators wait too."""
+_LOOK_AGAIN_SECONDS = 0.25
+
+
+class Piece(NamedTuple):
+    """A chunk of the `request`-th request of this exchange."""
+
+    request: int
+    chunk: TokenChunk
+
+
+class Feed:
+    """Answers to one exchange's requests. Whoever opens it closes it."""
+
+    def __init__(
+        self, source: TokenSource, requests: Sequence[GenerateRequest], exchange: Exchange
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._source = source
+        self._load_wait = exchange.settings.load_wait_seconds
+        self._ping = exchange.settings.ping_seconds
+        self._ready: list[Piece] = []
+        self._wake = asyncio.Event()
+        self._space = asyncio.Event()
+        self._space.set()
+        self._error: Exception | None = None
+        self._gone = False
+        self._silent = False
+        self._loading = False
+        self._begun: set[int] = set()
+        self._running = len(requests)
+        self._tasks = [asyncio.create_task(self._watch(exchange))]
+        self._tasks += [asyncio.create_task(self._pump(i, r)) for i, r in enumerate(requests)]
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come, no error either."""
+        return not (self._running or self._ready or self._error)
+
+    async def take(self) -> list[Piece]:
+        """What has arrived since the last call; nothing after a long silence or at the end.
+
+        Raises `ClientGone`, or the error that ended a request, after what came before it.
+        """
+        if not self._gone and not self._ready:
+            await self._arrival()
+        if self._gone:
+            raise ClientGone
+        if not self._ready and self._error is not None:
+            raise self._error
+        pieces, self._ready = self._ready, []
+        self._space.set()
+        return pieces
+
+    async def close(self) -> None:
+        """Close the iterators. Whatever was not finished is cancelled."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+
+    async def _arrival(self) -> None:
+        self._silent = False
+        timer = self._loop.call_later(self._ping, self._note_silence)
+        try:
+            while not (self._ready or self._gone or self._silent or self._error) and self._running:
+                self._wake.clear()
+                await self._wake.wait()
+        finally:
+            timer.cancel()
+
+    def _note_silence(self) -> None:
+        # While a model loads, the status is still open: a 503 may come of it.
+        self._silent = not self._loading
+        self._wake.set()
+
+    async def _watch(self, exchange: Exchange) -> None:
+        await exchange.gone()
+        self._gone = True
+        self._wake.set()
+
+    async def _pump(self, index: int, request: GenerateRequest) -> None:
+        try:
+            await self._generate(index, request)
+        except Exception as error:  # noqa: BLE001 - `take` raises it again
+            self._error = error
+        finally:
+            self._running -= 1
+            self._wake.set()
+
+    async def _generate(self, index: int, request: GenerateRequest) -> None:
+        """One request's chunks, once its model is loaded."""
+        deadline = self._loop.time() + self._load_wait
+        while True:
+            try:
+                await self._drain(index, self._source.generate(request))
+                return
+            except ModelLoading:
+                if index in self._begun or self._loop.time() >= deadline:
+                    raise
+            self._loading = True
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _drain(self, index: int, chunks: AsyncIterator[TokenChunk]) -> None:
+        try:
+            async for chunk in chunks:
+                self._begun.add(index)
+                self._loading = False
+                self._ready.append(Piece(index, chunk))
+                self._wake.set()
+                if len(self._ready) >= _ROOM:
+                    self._space.clear()
+                    await self._space.wait()
+        finally:
+            await _close(chunks)
+
+
+async def _close(chunks: AsyncIterator[TokenChunk]) -> None:
+    """Async iterators without `aclose` exist; generators have it."""
+    aclose = getattr(chunks, "aclose", None)
+    if aclose is not None:
+        await aclose()

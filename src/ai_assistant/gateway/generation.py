@@ -1,0 +1,67 @@
+"""Requests to the service, the answer to the client: whole or as events.
+
+Every exchange ends in one whole answer, one final event or one named error.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from ai_assistant.gateway.answers import PING, Answer, error_event
+from ai_assistant.gateway.exchange import ClientGone, Exchange
+from ai_assistant.gateway.feed import Feed
+from ai_assistant.protocol.errors import AssistantError, ShuttingDown
+from ai_assistant.protocol.requests import GenerateRequest
+from ai_assistant.protocol.worker import TokenSource
+
+_log = logging.getLogger(__name__)
+
+
+async def reply(
+    exchange: Exchange,
+    source: TokenSource,
+    requests: Sequence[GenerateRequest],
+    answer: Answer,
+    *,
+    stream: bool,
+) -> None:
+    """Generate and send. Cancels what runs when the client leaves or an error ends it."""
+    feed = Feed(source, requests, exchange)
+    try:
+        if stream:
+            await _send_events(exchange, feed, answer)
+        else:
+            await _send_whole(exchange, feed, answer)
+    finally:
+        await feed.close()
+
+
+async def _send_whole(exchange: Exchange, feed: Feed, answer: Answer) -> None:
+    while not feed.ended:
+        for piece in await feed.take():
+            answer.add(piece)
+    await exchange.send_json(answer.body())
+
+
+async def _send_events(exchange: Exchange, feed: Feed, answer: Answer) -> None:
+    pieces = await feed.take()  # What fails before the first piece still gets a status.
+    await exchange.start_events()
+    try:
+        while True:
+            events = answer.events(pieces) if pieces or feed.ended else PING
+            if feed.ended:
+                await exchange.send_events(events + answer.end(), last=True)
+                return
+            await exchange.send_events(events)
+            pieces = await feed.take()
+    except ClientGone:
+        raise
+    except AssistantError as error:
+        await exchange.send_events(error_event(error), last=True)
+    except asyncio.CancelledError:
+        error = ShuttingDown("The server is stopping; send the request again in a moment.")
+        await exchange.send_events(error_event(error), last=True)
+    except Exception:  # noqa: BLE001 - the last place that can still name it
+        _log.exception("request %s failed in the middle of its stream", exchange.request_id)
+        error = AssistantError(f"Something went wrong here. See the log: {exchange.request_id}.")
+        await exchange.send_events(error_event(error), last=True)

@@ -1,0 +1,105 @@
+"""uvicorn's HTTP protocol with bounds: on headers, on slow ones, on bodies that nobody reads."""
+
+import asyncio
+from typing import ClassVar, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from ai_assistant.gateway.errors import HeadersTooLarge, error_body, verdict
+from ai_assistant.gateway.exchange import new_id
+from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.protocol.errors import AssistantError, InvalidRequest
+
+_UNREAD_BYTES = 256 << 20
+"""Rest of a refused body that is thrown away before the connection is closed."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """One connection."""
+
+    settings: ClassVar[GatewaySettings] = GatewaySettings()
+    _head_open = True
+    _head_bytes = 0
+    _too_large = False
+    _unread = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected; its first request must come soon."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        self._arm_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._disarm_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; refuse a head that grows over the limit before it ends."""
+        if self._head_open:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_open and self._head_bytes > self.settings.max_header_bytes:
+            self._refuse(self._headers_error())
+
+    def on_message_begin(self) -> None:
+        """A request begins; its answer may have to be cut off."""
+        super().on_message_begin()
+        self.scope["state"]["abort"] = self.transport.abort  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        self._head_open = True
+        self._head_bytes = 0
+        if self._head_timer is None:
+            self._arm_head_timer()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; raising makes the parser give up."""
+        self._head_open = False
+        self._disarm_head_timer()
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.settings.max_header_bytes:
+            self._too_large = True
+            raise ValueError("headers too large")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body; what comes after the answer is dropped, within bounds."""
+        if self.cycle.response_complete:
+            self._unread += len(body)
+            if self._unread > _UNREAD_BYTES:
+                self.transport.close()
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """The parser gave up."""
+        self._refuse(self._headers_error() if self._too_large else InvalidRequest(msg))
+
+    def _headers_error(self) -> HeadersTooLarge:
+        limit = self.settings.max_header_bytes
+        return HeadersTooLarge(f"The headers are larger than {limit} bytes; send fewer.")
+
+    def _refuse(self, error: AssistantError) -> None:
+        if self.transport.is_closing():
+            return
+        body = error_body(error)
+        head = (
+            STATUS_LINE[verdict(error).status]
+            + b"content-type: application/json\r\n"
+            + b"content-length: %d\r\nx-request-id: %s\r\n" % (len(body), new_id().encode())
+            + b"connection: close\r\n\r\n"
+        )
+        self.transport.write(head + body)
+        self.transport.close()
+
+    def _arm_head_timer(self) -> None:
+        seconds = self.settings.upload_timeout_seconds
+        self._head_timer = self.loop.call_later(seconds, self.transport.close)
+
+    def _disarm_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def bounded_by(settings: GatewaySettings) -> type[BoundedHttp]:
+    """The protocol with these settings' limits."""
+    return cast("type[BoundedHttp]", type("BoundedHttp", (BoundedHttp,), {"settings": settings}))
