@@ -17,7 +17,7 @@ from ai_assistant.protocol.status import NodeStatus
 Body = Mapping[str, Any]
 PATIENCE_SECONDS = 900.0
 _TIMEOUT = httpx.Timeout(connect=5, read=120, write=30, pool=5)
-_WORTH_WAITING = frozenset({"model_loading", "overloaded", "unavailable", "engine_died"})
+_WORTH_WAITING = frozenset({"model_loading", "overloaded", "unavailable"})
 _HINTS = {
     "invalid_api_key": "Set AI_ASSISTANT_API_KEY, or name the file with --api-key-file.",
     "model_not_found": "`ai-assistant models` lists what this node serves.",

@@ -1,0 +1,106 @@
+"""`ai-assistant ps`."""
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from ai_assistant.cli.client import Client
+from ai_assistant.cli.connect import running, target
+from ai_assistant.cli.models import state
+from ai_assistant.cli.options import json_option, node_options
+from ai_assistant.cli.output import columns, duration, size
+from ai_assistant.protocol.status import ModelStatus, NodeStatus
+
+_HEAD = ("model", "state", "running", "waiting", "parked", "tokens/s", "KV cells", "memory")
+
+
+@click.command("ps")
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@json_option
+@node_options
+def command(
+    watch: bool,
+    as_json: bool,
+    url: str | None,
+    config_file: Path | None,
+    api_key_file: Path | None,
+) -> None:
+    """Show what the node is doing.
+
+    Running, waiting and parked are sequences; running stands against the slots. Tokens per
+    second are those of the last seconds of work.
+
+    \b
+    Examples:
+      ai-assistant ps
+      ai-assistant ps --watch
+      ai-assistant ps --json
+    """
+    aim = target(url, config_file, api_key_file)
+    with running(aim) as client:
+        if as_json:
+            _print_objects(client, forever=watch)
+        elif watch:
+            _watch(client)
+        else:
+            click.echo(page(client.status(), aim.url))
+
+
+def _print_objects(client: Client, *, forever: bool) -> None:
+    """One object, or one line every second."""
+    click.echo(msgspec.json.encode(client.status()))
+    while forever:
+        time.sleep(1)
+        click.echo(msgspec.json.encode(client.status()))
+
+
+def _watch(client: Client) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(Text(page(client.status(), client.url)), refresh=True)
+            time.sleep(1)
+
+
+def page(status: NodeStatus, url: str) -> str:
+    """The whole report."""
+    head = (
+        f"Node {status.version} at {url}, process {status.pid}, up "
+        f"{duration(status.uptime_seconds)}, memory {size(status.memory_bytes)}\n"
+    )
+    remarks = [remark for one in status.models if (remark := _remark(one))]
+    table = columns(_HEAD, [row(one) for one in status.models])
+    return "\n".join([head, table, *(["", *remarks] if remarks else [])])
+
+
+def row(one: ModelStatus) -> tuple[str, ...]:
+    """The columns of one model."""
+    name = f"{one.model.id} (default)" if one.default else one.model.id
+    engine = one.engine
+    if engine is None:
+        return (name, state(one, live=True), *["-"] * 6)
+    return (
+        name,
+        state(one, live=True),
+        f"{engine.running}/{engine.slots}",
+        str(engine.waiting),
+        str(engine.parked),
+        f"{engine.decode_tokens_per_second:.1f}",
+        f"{engine.cells_used}/{engine.cells_total}",
+        size(engine.memory_bytes),
+    )
+
+
+def _remark(one: ModelStatus) -> str:
+    parts: list[str] = []
+    if one.restarts:
+        parts.append(f"{one.restarts} restart{'s' if one.restarts > 1 else ''}")
+    if one.state == "loading" and one.eta_seconds is not None:
+        parts.append(f"ready in about {duration(one.eta_seconds)}")
+    if one.error:
+        parts.append(one.error)
+    return f"{one.model.id}: {'; '.join(parts)}" if parts else ""
