@@ -112,15 +112,20 @@ def chat_logprobs(logprobs: tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:
     return [
         {
             "token": chosen.token,
-            "logprob": chosen.logprob,
+            "logprob": finite(chosen.logprob),
             "bytes": list(chosen.bytes),
             "top_logprobs": [
-                {"token": top.token, "logprob": top.logprob, "bytes": list(top.bytes)}
+                {"token": top.token, "logprob": finite(top.logprob), "bytes": list(top.bytes)}
                 for top in chosen.top
             ],
         }
         for chosen in logprobs
     ]
+
+
+def finite(logprob: float) -> float:
+    """JSON has no infinity: OpenAI's stand-in for impossible tokens."""
+    return max(logprob, -9999.0)
 
 
 def error_event(error: AssistantError) -> bytes:

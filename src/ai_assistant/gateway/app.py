@@ -6,6 +6,8 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_assistant.gateway.chat import complete_chat
+from ai_assistant.gateway.completions import complete_text
+from ai_assistant.gateway.embeddings import embed
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.guards import Boundary, KeyGuard, StrangerGuard, is_loopback
 from ai_assistant.gateway.health import live, ready, show_status
@@ -28,6 +30,8 @@ def build_app(
 
     routes = [
         route("/v1/chat/completions", "POST", complete_chat),
+        route("/v1/completions", "POST", complete_text),
+        route("/v1/embeddings", "POST", embed),
         route("/v1/models", "GET", list_models),
         route("/v1/models/{id:path}", "GET", show_model),
         route("/livez", "GET", live),

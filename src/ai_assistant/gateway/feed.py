@@ -16,7 +16,8 @@ from ai_assistant.protocol.worker import TokenSource
 
 _ROOM = 256
 """Chunks that wait for a slow reader before the iterators wait too."""
-_LOOK_AGAIN_SECONDS = 0.25
+LOOK_AGAIN_SECONDS = 0.25
+"""Between two looks at a model that is loading."""
 
 
 class Piece(NamedTuple):
@@ -115,7 +116,7 @@ class Feed:
                 if index in self._begun or self._loop.time() >= deadline:
                     raise
             self._loading = True
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _drain(self, index: int, chunks: AsyncIterator[TokenChunk]) -> None:
         try:

@@ -65,6 +65,8 @@ class BoundedHttp(HttpToolsProtocol):
         """A part of the body; what comes after the answer is dropped, within bounds."""
         if self.cycle.response_complete:
             self._unread += len(body)
+            if self._head_timer is None:
+                self._arm_head_timer()
             if self._unread > _UNREAD_BYTES:
                 self.transport.close()
         super().on_body(body)

@@ -15,6 +15,7 @@ from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import InvalidRequest
 
 _BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 75
 _LAST_WORDS_SECONDS = 2.0
 
 
@@ -82,6 +83,7 @@ def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
     config.timeout_graceful_shutdown = settings.drain_seconds  # type: ignore[assignment]
     return config
