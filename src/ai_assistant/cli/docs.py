@@ -24,7 +24,7 @@ Written by `just docs` from the help pages; change those.
 def pages() -> Iterator[tuple[str, click.Command, click.Context]]:
     """Every command with its full name, parents first."""
     root = click.Context(
-        command, info_name="ai-assistant", max_content_width=100, terminal_width=100
+        command, info_name="ai-assistant", terminal_width=100, **command.context_settings
     )
     yield from _below(command, root)
 

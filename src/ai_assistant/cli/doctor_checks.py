@@ -194,9 +194,11 @@ def check_gpu(report: KernelReport | None, gpus: GpuFacts) -> Check:
         return _idle_gpu(", ".join(gpus.nvidia), "cuda")
     if gpus.metal:
         return _idle_gpu("Apple GPU", "metal")
-    cards = [maker for maker in gpus.vendors if maker in ("AMD", "Intel", "NVIDIA")]
+    cards = [maker for maker in gpus.vendors if maker in ("AMD", "NVIDIA")]
     if cards:
         return _idle_gpu(", ".join(cards), "vulkan")
+    if "Intel" in gpus.vendors:  # Mostly built into the processor, and no faster than it.
+        return Check(name="GPU", verdict="ok", found="Intel graphics, unused")
     return Check(name="GPU", verdict="ok", found="none; the processor computes")
 
 

@@ -1,0 +1,1 @@
+"""Which tokens lie where in the KV cache, who shares them, who must go. Bookkeeping, no kernels."""

@@ -76,7 +76,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     top_p: float | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
-    """Multiplicative, over prompt and output (Keskar et al. 2019); 1 is off."""
+    """Multiplicative, over the last 64 tokens (Keskar et al. 2019); 1 is off."""
     presence_penalty: float = 0.0
     """Subtracted once for each token that the output holds (OpenAI)."""
     frequency_penalty: float = 0.0

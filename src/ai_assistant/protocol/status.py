@@ -21,6 +21,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of context that the model was trained for."""
     embedding: bool = False
     """It gives vectors, not text."""
+    kv_bytes_per_token: int = 0
+    """Memory of one token of context with a 16-bit cache; 0 where it does not grow."""
     licence: str | None = None
 
 

@@ -1,0 +1,48 @@
+# Two commands: `make run` sets everything up and serves; `make test` sets up and passes the tests.
+# A fresh machine needs Python 3.11+, a C/C++ compiler and make. The rest comes from uv.lock.
+
+KERNELS ?= cpu
+ARGS ?=
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+READY := .venv/.ready-$(KERNELS)
+
+# What each kind of kernels adds to the flags in pyproject.toml.
+FLAGS_cpu :=
+FLAGS_cuda := ;-DGGML_CUDA=ON
+FLAGS_vulkan := ;-DGGML_VULKAN=ON
+FLAGS_metal := ;-DGGML_METAL=ON
+FLAGS_rocm := ;-DGGML_HIP=ON
+ifeq ($(origin FLAGS_$(KERNELS)),undefined)
+$(error KERNELS=$(KERNELS) is not known: use cpu, cuda, vulkan, metal or rocm)
+endif
+BASE_FLAGS := -DGGML_NATIVE=ON;-DGGML_RPC=ON;-DLLAVA_BUILD=OFF
+
+.PHONY: run test setup clean
+
+run: $(READY)
+	@.venv/bin/ai-assistant serve $(ARGS)
+
+test: $(READY) .venv/.ready-dev
+	@. .venv/bin/activate && just check
+
+setup: $(READY)
+
+# The kernels are built once for this machine (minutes); afterwards this rule does nothing.
+$(READY): pyproject.toml uv.lock | $(UV)
+	@echo "Setting up (the first time this compiles the $(KERNELS) kernels for this machine: some minutes)"
+	@if ls .venv/.ready-* >/dev/null 2>&1 && [ ! -e $(READY) ]; then rm -f .venv/.ready-*; again="--reinstall-package llama-cpp-python"; fi; \
+	$(UV) sync --frozen --inexact --no-dev $$again \
+		$(if $(FLAGS_$(KERNELS)),--config-settings-package "llama-cpp-python:cmake.args=$(BASE_FLAGS)$(FLAGS_$(KERNELS))")
+	@touch $@
+
+.venv/.ready-dev: pyproject.toml uv.lock $(READY)
+	@$(UV) sync --frozen --inexact --no-install-package llama-cpp-python
+	@touch $@
+
+.uv/bin/uv:
+	@python3 -m venv .uv || { echo "Python's venv module is missing: install it (Debian: apt install python3-venv)"; exit 1; }
+	@.uv/bin/pip install --quiet uv==$(UV_VERSION)
+
+clean:
+	rm -rf .venv .uv .bench build dist

@@ -1,0 +1,74 @@
+"""The engine process: `python -m ai_assistant.engine`, started by the node with pipes."""
+
+import signal
+import sys
+from collections.abc import Callable
+
+from ai_assistant.engine.channel import Orders, Reports, claim_standard_streams
+from ai_assistant.engine.embedder import Embedder, EmbedIntake
+from ai_assistant.engine.engine import Engine
+from ai_assistant.engine.intake import Intake
+from ai_assistant.engine.kernels import LoadError, Model
+from ai_assistant.protocol.errors import AssistantError, ModelLoadFailed
+from ai_assistant.protocol.frames import (
+    EnginePlan,
+    Load,
+    LoadFailed,
+    Progress,
+    Ready,
+    read_frame,
+    unpack_order,
+)
+
+
+def main() -> int:
+    """Load what the first order names, then serve until told to end. Returns the exit code."""
+    # Ctrl-C in a terminal reaches every process; the node alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.setswitchinterval(0.0005)
+    incoming, outgoing = claim_standard_streams()
+    reports = Reports(outgoing)
+    first = read_frame(incoming)
+    order = unpack_order(first) if first else None
+    if not isinstance(order, Load):
+        return 2
+    try:
+        engine = _build(order.plan, Orders(incoming), reports)
+    except (LoadError, AssistantError, MemoryError) as error:
+        reason = ModelLoadFailed(f"{order.plan.model_path} could not be loaded: {error}")
+        reports.send(LoadFailed(reason.info()))
+        return 1
+    engine.warm_up()
+    reports.send(Ready(engine.status()))
+    engine.run()
+    return 0
+
+
+def _build(plan: EnginePlan, orders: Orders, reports: Reports) -> Engine | Embedder:
+    model = Model(plan.model_path, gpu_layers=plan.gpu_layers, on_progress=_teller(reports))
+    if plan.embedding:
+        embedder = Embedder(plan, model, orders, reports)
+        orders.start(EmbedIntake(model, plan.chunk).prepare)
+        return embedder
+    if not model.generates:
+        raise LoadError("models of this kind do not write text from left to right")
+    engine = Engine(plan, model, orders, reports)
+    orders.start(Intake(model, plan.context_limit).prepare)
+    return engine
+
+
+def _teller(reports: Reports) -> Callable[[float], None]:
+    """Reports progress in steps of one per cent."""
+    told = -1
+
+    def tell(fraction: float) -> None:
+        nonlocal told
+        if int(fraction * 100) != told:
+            told = int(fraction * 100)
+            reports.send(Progress(fraction))
+
+    return tell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""Who runs, and which tokens go into the next decode call.
+
+Admission is by free cells, so libllama never runs out in the middle: retained sequences are given
+up first, then the newest sequence of the lowest class is parked and resumes later.
+"""
+
+import bisect
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import msgspec
+
+from ai_assistant.engine.sequence import Sequence
+from ai_assistant.kvcache.cache import KvCache, Match, common_prefix
+
+WORTH_WAITING = 64
+"""Tokens in common with a prompt that is being computed, from which waiting for it pays."""
+WORTH_SHARING = 16
+"""Shorter beginnings are computed again: that costs less than finding their cells."""
+RESERVE = 32
+"""Cells per running sequence that admission leaves free, so that parking stays rare."""
+LOOK_AHEAD = 32
+"""Waiting sequences that one admission looks at."""
+
+
+class Cells(Protocol):
+    """What the batcher asks of the kernels."""
+
+    def share(self, source: int, target: int, length: int) -> None: ...
+    def share_all(self, source: int, target: int) -> None: ...
+    def drop(self, sequence: int) -> None: ...
+    def save(self, sequence: int) -> bytes: ...
+    def restore(self, sequence: int, state: bytes) -> bool: ...
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan allows."""
+
+    slots: int
+    retained: int
+    chunk: int
+    park_bytes: int
+    shares_prefixes: bool
+
+
+class Part(msgspec.Struct, frozen=True):
+    """The next `count` tokens of a sequence."""
+
+    sequence: Sequence
+    count: int
+
+
+class Batcher:
+    """Waiting and running sequences of one context."""
+
+    def __init__(self, cache: KvCache, cells: Cells, limits: Limits) -> None:
+        self._cache = cache
+        self._cells = cells
+        self._limits = limits
+        self.running: list[Sequence] = []
+        self.waiting: list[Sequence] = []
+        self._parked_bytes = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self.running or self.waiting)
+
+    @property
+    def parked(self) -> int:
+        """Waiting sequences that ran before."""
+        return sum(1 for sequence in self.waiting if sequence.started_at)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue, behind its equals."""
+        bisect.insort(self.waiting, sequence, key=_order)
+
+    def next(self) -> list[Part]:
+        """The parts of the next batch, their cells booked; decodes first."""
+        if self.waiting and len(self.running) < self._limits.slots:
+            self._admit()
+        while True:
+            parts = self._pick()
+            if parts or not self.running:
+                break
+            self._park_newest()
+        for part in parts:
+            sequence = part.sequence
+            start = sequence.computed
+            self._cache.extend(sequence.slot, sequence.tokens[start : start + part.count])
+        return parts
+
+    def unbook(self, parts: list[Part]) -> None:
+        """The batch was not computed: take its cells back."""
+        for part in parts:
+            self._cache.shrink(part.sequence.slot, part.sequence.computed)
+
+    def make_room(self, parts: list[Part]) -> None:
+        """The kernels found no place although the books said there is one: give something up."""
+        self.unbook(parts)
+        if not self._evict() and self.running:
+            self._park_newest()
+
+    def finish(self, sequence: Sequence, *, keep: bool = True) -> None:
+        """A sequence ended; with `keep` its cells stay for a next turn."""
+        if sequence.slot < 0:
+            self._forget_state(sequence)
+            self.waiting.remove(sequence)
+            return
+        self.running.remove(sequence)
+        if keep and self._limits.retained and sequence.computed >= WORTH_SHARING:
+            self._cache.retain(sequence.slot)
+            if self._cache.retained > self._limits.retained:
+                self._evict()
+        else:
+            self._release(sequence.slot)
+        sequence.slot = -1
+
+    def of_request(self, request_id: str) -> list[Sequence]:
+        """All of a request's sequences that have not ended."""
+        return [s for s in self._all() if s.request.request_id == request_id]
+
+    def _all(self) -> Iterator[Sequence]:
+        yield from self.running
+        yield from self.waiting
+
+    # Picking tokens.
+
+    def _pick(self) -> list[Part]:
+        decodes = [s for s in self.running if s.remaining == 1][: self._limits.chunk]
+        while self._cache.free_cells < len(decodes) and len(decodes) > 1:
+            if not self._evict():
+                parked = self._park_newest()
+                if parked in decodes:
+                    decodes.remove(parked)
+        if decodes and not self._has_room(len(decodes)):
+            return []
+        parts = [Part(sequence, 1) for sequence in decodes]
+        budget = self._limits.chunk - len(decodes)
+        if decodes:
+            budget = min(budget, max(self._limits.chunk // 4, 1))
+        return parts + self._pick_prompts(budget, booked=len(decodes))
+
+    def _pick_prompts(self, budget: int, booked: int) -> list[Part]:
+        parts: list[Part] = []
+        for sequence in sorted((s for s in self.running if s.remaining > 1), key=_order):
+            count = min(sequence.remaining, budget)
+            if not self._has_room(booked + count):
+                count = self._cache.free_cells - booked
+            if count <= 0:
+                break
+            parts.append(Part(sequence, count))
+            budget -= count
+            booked += count
+        return parts
+
+    def _has_room(self, cells: int) -> bool:
+        while self._cache.free_cells < cells:
+            if not self._evict():
+                return False
+        return True
+
+    # Letting sequences in.
+
+    def _admit(self) -> None:
+        for sequence in self.waiting[:LOOK_AHEAD]:
+            if len(self.running) >= self._limits.slots:
+                return
+            match = self._match(sequence)
+            if self._better_to_wait(sequence, match.length):
+                continue
+            if self.running and not self._fits(sequence, match):
+                return
+            self._start(sequence, match)
+
+    def _match(self, sequence: Sequence) -> Match:
+        if sequence.state is not None:
+            return Match(-1, 0)
+        match = self._cache.match(sequence.tokens)
+        return match if match.length >= WORTH_SHARING else Match(-1, 0)
+
+    def _better_to_wait(self, sequence: Sequence, known: int) -> bool:
+        """Whether a running prompt will soon have computed much of this one's beginning."""
+        if sequence.state is not None or not self._limits.shares_prefixes:
+            return False
+        for other in self.running:
+            if other.remaining > 1 and other.request.priority <= sequence.request.priority:
+                common = common_prefix(other.tokens, sequence.tokens, 0)
+                common = min(common, len(sequence.tokens) - 1)
+                if common >= known + WORTH_WAITING and other.computed < common:
+                    return True
+        return False
+
+    def _fits(self, sequence: Sequence, match: Match) -> bool:
+        need = len(sequence.tokens) + RESERVE * (len(self.running) + 1)
+        if match.length and not self._cache.is_retained(match.holder):
+            need -= match.length
+        booked = sum(other.remaining for other in self.running)
+        return self._cache.free_cells + self._cache.retained_cells() >= need + booked
+
+    def _start(self, sequence: Sequence, match: Match) -> None:
+        self.waiting.remove(sequence)
+        whole = match.length and match.length == self._cache.length(match.holder)
+        if whole and self._cache.is_retained(match.holder):
+            sequence.slot = match.holder
+            self._cache.adopt(match.holder)
+        else:
+            sequence.slot = self._open(match)
+        if sequence.state is not None:
+            self._resume(sequence)
+        else:
+            sequence.computed = match.length
+        if not sequence.started_at:
+            sequence.started_at = time.perf_counter()
+            sequence.cached = match.length
+        bisect.insort(self.running, sequence, key=_order)
+
+    def _open(self, match: Match) -> int:
+        """A sequence id that begins with what was matched. One is free: there are as many ids as
+        slots and retained sequences together."""
+        slot = self._cache.open()
+        if match.length:
+            self._cache.share(match.holder, slot, match.length)
+            if self._limits.shares_prefixes:
+                self._cells.share(match.holder, slot, match.length)
+            else:
+                self._cells.share_all(match.holder, slot)
+        return slot
+
+    # Making room.
+
+    def _evict(self) -> bool:
+        """Give up the retained sequence that was used least recently."""
+        victim = self._cache.victim()
+        if victim is None:
+            return False
+        self._release(victim)
+        return True
+
+    def _release(self, slot: int) -> None:
+        self._cache.release(slot)
+        self._cells.drop(slot)
+
+    def _park_newest(self) -> Sequence:
+        """Save the newest sequence of the lowest class and queue it again at its old place."""
+        sequence = max(self.running, key=_order)
+        self.running.remove(sequence)
+        if sequence.computed:
+            state = self._cells.save(sequence.slot)
+            if self._parked_bytes + len(state) <= self._limits.park_bytes:
+                sequence.state = state
+                self._parked_bytes += len(state)
+            else:
+                sequence.computed = 0
+        self._release(sequence.slot)
+        sequence.slot = -1
+        self.add(sequence)
+        return sequence
+
+    def _resume(self, sequence: Sequence) -> None:
+        """Put a parked sequence's cells back, or have them computed again."""
+        state = sequence.state
+        self._forget_state(sequence)
+        if state and self._has_room(sequence.computed):
+            self._cache.extend(sequence.slot, sequence.tokens[: sequence.computed])
+            if self._cells.restore(sequence.slot, state):
+                return
+            self._cache.shrink(sequence.slot, 0)
+        sequence.computed = 0
+
+    def _forget_state(self, sequence: Sequence) -> None:
+        if sequence.state is not None:
+            self._parked_bytes -= len(sequence.state)
+            sequence.state = None
+
+
+def _order(sequence: Sequence) -> tuple[int, float, int]:
+    return sequence.order

@@ -1,0 +1,93 @@
+"""The pipe to the node: orders come in on a thread of their own, reports go out from the loop.
+
+The orders' thread also turns requests into sequences (template, tokens, grammar), so that a long
+prompt never holds up the tokens of the others.
+"""
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+from ai_assistant.protocol.frames import (
+    Abort,
+    Embed,
+    EngineReport,
+    Generate,
+    Order,
+    Shutdown,
+    pack,
+    read_frame,
+    unpack_order,
+)
+
+Arrival = object
+"""What the request was prepared to, an `Abort`, a `Shutdown` or a `Failed` report."""
+
+
+class Reports:
+    """The way out: frames on the pipe that standard output was at the start."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._descriptor = stream.fileno()
+
+    def send(self, report: EngineReport) -> None:
+        """Write a whole frame; the node is gone when that fails, and so are we."""
+        data = memoryview(pack(report))
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            os._exit(0)
+
+
+class Orders:
+    """The way in. Requests are prepared on a second thread; aborts overtake them."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._requests: queue.SimpleQueue[Generate | Embed] = queue.SimpleQueue()
+        self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        self.unprepared = 0
+        self._count = threading.Lock()
+
+    def start(self, prepare: Callable[[Generate | Embed], Arrival]) -> None:
+        """Begin to listen; `prepare` turns requests into what the loop understands."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._prepare_all, args=(prepare,), daemon=True).start()
+
+    def _listen(self) -> None:
+        while (body := read_frame(self._stream)) is not None:
+            self._sort(unpack_order(body))
+        # The node is gone: nobody waits for an answer.
+        os._exit(0)
+
+    def _sort(self, order: Order) -> None:
+        if isinstance(order, Generate | Embed):
+            with self._count:
+                self.unprepared += 1
+            self._requests.put(order)
+        elif isinstance(order, Abort | Shutdown):
+            self.arrivals.put(order)
+
+    def _prepare_all(self, prepare: Callable[[Generate | Embed], Arrival]) -> None:
+        while True:
+            arrival = prepare(self._requests.get())
+            self.arrivals.put(arrival)
+            with self._count:
+                self.unprepared -= 1
+
+
+def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Orders and reports: what standard input and output were.
+
+    From here on prints of any library go to standard error and cannot tear a frame.
+    """
+    orders = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=1 << 16)
+    reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    with contextlib.suppress(OSError):
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return orders, reports  # type: ignore[return-value]

@@ -1,0 +1,216 @@
+"""The loop of a model that gives vectors: each input is read as a whole."""
+
+import contextlib
+import os
+import queue
+import time
+from array import array
+
+import msgspec
+import numpy as np
+import psutil
+
+from ai_assistant.engine.channel import Orders, Reports
+from ai_assistant.engine.kernels import Context, Model
+from ai_assistant.engine.statistics import Statistics
+from ai_assistant.protocol.chunks import Embeddings
+from ai_assistant.protocol.errors import (
+    AssistantError,
+    ContextLengthExceeded,
+    EngineError,
+    InvalidRequest,
+    UnsupportedFeature,
+)
+from ai_assistant.protocol.frames import (
+    Abort,
+    Embed,
+    Embedded,
+    EnginePlan,
+    Failed,
+    Generate,
+    Report,
+    Shutdown,
+)
+from ai_assistant.protocol.requests import TextPrompt, TokenPrompt
+from ai_assistant.protocol.status import EngineStatus
+
+
+class EmbedJob(msgspec.Struct):
+    """The tokens of one request's inputs."""
+
+    request_id: str
+    inputs: list["array[int]"]
+
+
+class EmbedIntake:
+    """Prepares requests for vectors."""
+
+    def __init__(self, model: Model, limit: int) -> None:
+        self._vocabulary = model.vocabulary
+        self._limit = limit
+
+    def prepare(self, order: Generate | Embed) -> EmbedJob | Failed:
+        """The request's tokens, or the reason why there are none."""
+        try:
+            if isinstance(order, Generate):
+                raise UnsupportedFeature(
+                    "This model gives embeddings and writes no text: ask a chat model."
+                )
+            return EmbedJob(
+                order.request.request_id, [self._tokens(entry) for entry in order.request.inputs]
+            )
+        except AssistantError as error:
+            return Failed(order.request.request_id, error.info())
+
+    def _tokens(self, entry: TextPrompt | TokenPrompt) -> "array[int]":
+        if isinstance(entry, TextPrompt):
+            tokens = array(
+                "i",
+                self._vocabulary.tokenize(entry.text, add_special=True, parse_special=False),
+            )
+        else:
+            tokens = array("i", entry.tokens)
+        if not tokens or not all(0 <= token < self._vocabulary.size for token in tokens):
+            raise InvalidRequest("An input is empty or has unknown tokens.", param="input")
+        if len(tokens) > self._limit:
+            raise ContextLengthExceeded(
+                f"An input has {len(tokens)} tokens; this model reads {self._limit} at once.",
+                param="input",
+            )
+        return tokens
+
+
+class Embedder:
+    """One embedding model. `run` returns when the node wants it to end."""
+
+    def __init__(self, plan: EnginePlan, model: Model, orders: Orders, reports: Reports) -> None:
+        self._plan = plan
+        self._orders = orders
+        self._reports = reports
+        self._context = Context(
+            model,
+            cells=plan.chunk,
+            sequences=plan.slots,
+            chunk=plan.chunk,
+            outputs=plan.slots,
+            threads=plan.threads_batch,
+            threads_batch=plan.threads_batch,
+            embedding=True,
+        )
+        if not self._context.pools:
+            raise UnsupportedFeature("The file does not say how its vectors are pooled.")
+        self._dimensions = model.dimensions
+        self._statistics = Statistics()
+        self._waiting: list[EmbedJob] = []
+        self._draining = False
+
+    def run(self) -> None:
+        """Work until a shutdown order."""
+        while not (self._draining and self._idle):
+            self._accept()
+            if self._waiting:
+                self._answer(self._waiting.pop(0))
+                self._reports.send(Report(self.status()))
+
+    @property
+    def _idle(self) -> bool:
+        orders = self._orders
+        return not (self._waiting or orders.unprepared or not orders.arrivals.empty())
+
+    def _accept(self) -> None:
+        if not self._waiting:
+            with contextlib.suppress(queue.Empty):
+                timeout = 0.1 if self._draining else None
+                self._take(self._orders.arrivals.get(timeout=timeout))
+        while not self._orders.arrivals.empty():
+            self._take(self._orders.arrivals.get())
+
+    def _take(self, arrival: object) -> None:
+        match arrival:
+            case EmbedJob():
+                self._waiting.append(arrival)
+            case Failed():
+                self._reports.send(arrival)
+            case Abort(request_id):
+                self._waiting = [job for job in self._waiting if job.request_id != request_id]
+            case Shutdown(drain):
+                if not drain:
+                    os._exit(0)
+                self._draining = True
+            case _:
+                raise TypeError(f"not an arrival: {arrival!r}")
+
+    def _answer(self, job: EmbedJob) -> None:
+        try:
+            vectors = self._vectors(job.inputs)
+        except Exception as error:  # noqa: BLE001 - the client hears of it
+            info = EngineError(f"The kernels failed on this request: {error}").info()
+            self._reports.send(Failed(job.request_id, info))
+            return
+        tokens = sum(len(entry) for entry in job.inputs)
+        self._reports.send(
+            Embedded(
+                job.request_id,
+                Embeddings(
+                    vectors=tuple(vector.tobytes() for vector in vectors),
+                    dimensions=self._dimensions,
+                    prompt_tokens=tokens,
+                ),
+            )
+        )
+
+    def _vectors(self, inputs: list["array[int]"]) -> list[np.ndarray]:
+        vectors: list[np.ndarray] = []
+        group: list[array[int]] = []
+        for entry in inputs:
+            full = sum(len(other) for other in group) + len(entry) > self._plan.chunk
+            if group and (full or len(group) == self._context.sequences):
+                vectors += self._compute(group)
+                group = []
+            group.append(entry)
+        return vectors + self._compute(group)
+
+    def _compute(self, group: list["array[int]"]) -> list[np.ndarray]:
+        """Unit vectors of a group that fits into one call."""
+        begun = time.perf_counter()
+        batch = self._context.batch
+        batch.clear()
+        for sequence, tokens in enumerate(group):
+            batch.add(sequence, 0, tokens, True)
+        batch.want_all()
+        self._context.clear()
+        self._context.decode(batch)
+        pooled = [self._context.pooled(sequence) for sequence in range(len(group))]
+        self._statistics.prompt_tokens += batch.size
+        self._statistics.step(
+            prompt=batch.size, generated=0, kernels=time.perf_counter() - begun, outside=0
+        )
+        return [(vector / max(float(np.linalg.norm(vector)), 1e-12)) for vector in pooled]
+
+    def status(self) -> EngineStatus:
+        """The engine as it is now."""
+        return EngineStatus(
+            pid=os.getpid(),
+            slots=self._context.sequences,
+            running=0,
+            waiting=len(self._waiting),
+            parked=0,
+            context_limit=self._plan.chunk,
+            cells_total=0,
+            cells_used=0,
+            cells_retained=0,
+            prompt_tokens=self._statistics.prompt_tokens,
+            cached_tokens=0,
+            generated_tokens=0,
+            prefill_tokens_per_second=self._statistics.prefill.per_second,
+            decode_tokens_per_second=0.0,
+            steps=self._statistics.steps,
+            decode_ms_mean=0.0,
+            python_ms_mean=0.0,
+            memory_bytes=psutil.Process().memory_info().rss,
+            threads=self._plan.threads_batch,
+        )
+
+    def warm_up(self) -> None:
+        """Touch the weights, so that the first answer is quick."""
+        self._compute([array("i", [1])])

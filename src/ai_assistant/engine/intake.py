@@ -1,0 +1,143 @@
+"""From a request to sequences: template, tokens, limits, grammar. Runs beside the loop."""
+
+from array import array
+
+from ai_assistant.engine.kernels import Model
+from ai_assistant.engine.output import TextOutput
+from ai_assistant.engine.sampling import Sampler
+from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.text.formats import choose_parser
+from ai_assistant.engine.text.grammar import Grammars
+from ai_assistant.engine.text.template import ChatTemplate
+from ai_assistant.protocol.errors import (
+    AssistantError,
+    ContextLengthExceeded,
+    InvalidRequest,
+    UnsupportedFeature,
+)
+from ai_assistant.protocol.frames import Embed, Failed, Generate
+from ai_assistant.protocol.requests import (
+    ChatPrompt,
+    GenerateRequest,
+    Prompt,
+    Sampling,
+    TextPrompt,
+)
+
+_DEFAULTS = {
+    "temperature": ("general.sampling.temp", float),
+    "top_k": ("general.sampling.top_k", int),
+    "top_p": ("general.sampling.top_p", float),
+    "min_p": ("general.sampling.min_p", float),
+    "repetition_penalty": ("general.sampling.penalty_repeat", float),
+}
+"""Our names and the keys under which a GGUF file recommends values (llama-arch.cpp)."""
+
+
+class Intake:
+    """Prepares the requests for one model."""
+
+    def __init__(self, model: Model, context_limit: int) -> None:
+        self._vocabulary = vocabulary = model.vocabulary
+        self._limit = context_limit
+        self._bos = vocabulary.text(vocabulary.bos)
+        self._template = ChatTemplate(
+            model.chat_template, self._bos, vocabulary.text(vocabulary.eos)
+        )
+        self._grammars = Grammars(
+            vocabulary.all_pieces,
+            special=vocabulary.control | vocabulary.ends,
+            eos=vocabulary.eos,
+            encode=lambda text: vocabulary.tokenize(text, add_special=False, parse_special=False),
+        )
+        self._defaults = {
+            name: kind(model.metadata[key])
+            for name, (key, kind) in _DEFAULTS.items()
+            if key in model.metadata
+        }
+
+    def prepare(self, order: Generate | Embed) -> list[Sequence] | Failed:
+        """The request's sequences, or the reason why there are none."""
+        try:
+            if isinstance(order, Embed):
+                raise UnsupportedFeature(
+                    "This model writes text and gives no embeddings: ask an embedding model."
+                )
+            return self._sequences(order.request)
+        except AssistantError as error:
+            return Failed(order.request.request_id, error.info())
+        except Exception as error:  # noqa: BLE001 - a request must never end in silence
+            info = InvalidRequest(f"The request could not be prepared: {error}").info()
+            return Failed(order.request.request_id, info)
+
+    def _sequences(self, request: GenerateRequest) -> list[Sequence]:
+        text, tokens = self._tokens(request.prompt)
+        self._check_length(tokens)
+        sampling = self._resolve(request.sampling)
+        limit = self._limit
+        if request.max_tokens is not None:
+            limit = min(limit, len(tokens) + max(request.max_tokens, 1))
+        return [
+            self._sequence(request, index, tokens, text, sampling, limit)
+            for index in range(request.n)
+        ]
+
+    def _sequence(
+        self,
+        request: GenerateRequest,
+        index: int,
+        tokens: "array[int]",
+        text: str,
+        sampling: Sampling,
+        limit: int,
+    ) -> Sequence:
+        chat = request.prompt if isinstance(request.prompt, ChatPrompt) else None
+        mask = self._grammars.mask(request.format, chat, self._template.source, text)
+        parser = choose_parser(self._template.source, chat, text) if chat else None
+        return Sequence(
+            request,
+            index,
+            array("i", tokens),
+            limit,
+            Sampler(sampling, index=index, mask=mask),
+            TextOutput(self._vocabulary, parser, request.stop),
+        )
+
+    def _tokens(self, prompt: Prompt) -> tuple[str, "array[int]"]:
+        if isinstance(prompt, ChatPrompt):
+            text = self._template.render(prompt)
+            begins = bool(self._bos) and text.startswith(self._bos)
+            ids = self._vocabulary.tokenize(text, add_special=not begins, parse_special=True)
+            return text, array("i", ids)
+        if isinstance(prompt, TextPrompt):
+            ids = self._vocabulary.tokenize(prompt.text, add_special=True, parse_special=True)
+            return prompt.text, array("i", ids)
+        return "", self._checked(prompt.tokens)
+
+    def _checked(self, tokens: tuple[int, ...]) -> "array[int]":
+        wrong = next((t for t in tokens if not 0 <= t < self._vocabulary.size), None)
+        if wrong is not None:
+            raise InvalidRequest(
+                f"Token {wrong} is not in the model's vocabulary of {self._vocabulary.size}.",
+                param="prompt",
+            )
+        return array("i", tokens)
+
+    def _check_length(self, tokens: "array[int]") -> None:
+        if not tokens:
+            raise InvalidRequest("The prompt is empty: give it at least one token.", param="prompt")
+        if len(tokens) >= self._limit:
+            raise ContextLengthExceeded(
+                f"The prompt has {len(tokens)} tokens; this model's context holds {self._limit} "
+                "with the answer. Shorten the conversation or serve the model with a larger "
+                "--context.",
+                param="messages",
+            )
+
+    def _resolve(self, sampling: Sampling) -> Sampling:
+        """What the client left open is what the model's file recommends."""
+        values = {name: getattr(sampling, name) for name in sampling.__struct_fields__}
+        for name, recommended in self._defaults.items():
+            if values[name] is None:
+                values[name] = recommended
+        return Sampling(**values)

@@ -1,0 +1,50 @@
+"""libllama loaded once, its log kept quiet and its last complaints remembered."""
+
+import collections
+import ctypes
+import sys
+import threading
+
+from llama_cpp import llama_cpp as llama  # pyright: ignore[reportMissingTypeStubs]
+
+LEVEL_WARN, LEVEL_ERROR, LEVEL_CONTINUED = 3, 4, 5
+
+complaints: collections.deque[str] = collections.deque(maxlen=20)
+"""The latest warnings and errors: libllama's reasons are only in its log."""
+
+_started = threading.Event()
+_level = 0
+
+
+def _log(level: int, text: bytes | None, _data: object) -> None:
+    global _level
+    _level = _level if level == LEVEL_CONTINUED else level
+    if _level in (LEVEL_WARN, LEVEL_ERROR) and text:
+        line = text.decode("utf-8", "replace")
+        if line.strip():
+            complaints.append(line.strip())
+        sys.stderr.write(line)
+
+
+_callback = llama.llama_log_callback(_log)
+
+
+def start() -> None:
+    """Set the log and initialise the backends; again is harmless."""
+    if not _started.is_set():
+        llama.llama_log_set(_callback, ctypes.c_void_p(0))
+        llama.llama_backend_init()
+        _started.set()
+
+
+def system_info() -> str:
+    """The instruction sets that the kernels were built for."""
+    start()
+    return llama.llama_print_system_info().decode()
+
+
+def version() -> str:
+    """Of the binding; it names the libllama that it carries."""
+    import llama_cpp  # pyright: ignore[reportMissingTypeStubs]
+
+    return llama_cpp.__version__

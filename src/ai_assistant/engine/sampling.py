@@ -1,0 +1,143 @@
+"""From a row of logits to a token: exact, in numpy, with no array of candidate structs.
+
+Order: bias, mask, penalties, temperature, top-k, top-p, min-p, draw (as vLLM and transformers).
+The row is libllama's own buffer and is edited in place: the next decode overwrites it.
+"""
+
+import math
+import random
+from array import array
+from typing import Protocol
+
+import numpy as np
+
+from ai_assistant.protocol.requests import Sampling
+
+REPETITION_WINDOW = 64
+"""Tokens that the repetition penalty looks back, as llama.cpp's default."""
+
+_FLOORS = (-6.0, -12.0, -20.0)
+
+
+class Mask(Protocol):
+    """What a grammar allows next."""
+
+    def apply(self, row: np.ndarray) -> None:
+        """Set what is not allowed to minus infinity."""
+        ...
+
+    def accept(self, token: int) -> None: ...
+
+
+class Sampler:
+    """The choice of one sequence's tokens."""
+
+    def __init__(self, sampling: Sampling, *, index: int = 0, mask: Mask | None = None) -> None:
+        """`index` tells the choices of one request apart: each draws its own numbers."""
+        self.temperature = 1.0 if sampling.temperature is None else sampling.temperature
+        self.top_k = sampling.top_k or 0
+        self.top_p = 1.0 if sampling.top_p is None else sampling.top_p
+        self.min_p = sampling.min_p or 0.0
+        self.repetition = sampling.repetition_penalty or 1.0
+        self.presence = sampling.presence_penalty
+        self.frequency = sampling.frequency_penalty
+        self.bias = sampling.logit_bias
+        self.mask = mask
+        self._counts: dict[int, int] = {}
+        seed = None if sampling.seed is None else sampling.seed * 1_000_003 + index
+        self._random = random.Random(seed)
+        edits = self.bias or mask or self.repetition != 1.0 or self.presence or self.frequency
+        self.plain_greedy = self.temperature <= 0 and not edits
+        """The answer is the row's largest value: no call of `choose` is needed."""
+
+    def choose(self, row: np.ndarray, tokens: "array[int]") -> int:
+        """The next token after `tokens`; `row` is float32, one value per token of the vocabulary."""
+        self._edit(row, tokens)
+        if self.temperature <= 0:
+            return int(row.argmax())
+        return draw(
+            row, self.temperature, self.top_k, self.top_p, self.min_p, self._random.random()
+        )
+
+    def accept(self, token: int) -> None:
+        """The token was chosen."""
+        if self.mask:
+            self.mask.accept(token)
+        if self.presence or self.frequency:
+            self._counts[token] = self._counts.get(token, 0) + 1
+
+    def _edit(self, row: np.ndarray, tokens: "array[int]") -> None:
+        for token, bias in self.bias.items():
+            if 0 <= token < len(row):
+                row[token] += bias
+        if self.mask:
+            self.mask.apply(row)
+        if self.repetition != 1.0:
+            recent = np.asarray(tokens[-REPETITION_WINDOW:])
+            values = row[recent]
+            row[recent] = np.where(values > 0, values / self.repetition, values * self.repetition)
+        if self._counts:
+            seen = np.fromiter(self._counts.keys(), np.int64, len(self._counts))
+            times = np.fromiter(self._counts.values(), np.float32, len(self._counts))
+            row[seen] -= self.presence + self.frequency * times
+
+
+def draw(
+    row: np.ndarray, temperature: float, top_k: int, top_p: float, min_p: float, point: float
+) -> int:
+    """The token that the uniform number `point` in [0, 1) falls on, after all cuts."""
+    scaled = (row - row.max()) / np.float32(temperature)
+    if not top_k and top_p >= 1.0 and min_p <= 0.0:
+        return _pick(np.exp(scaled), point)
+    kept = _candidates(scaled, top_k, top_p, min_p)
+    kept = kept[np.argsort(-scaled[kept], kind="stable")]
+    if top_k:
+        kept = kept[:top_k]
+    weights = np.exp(scaled[kept])
+    if top_p < 1.0:
+        before = np.cumsum(weights, dtype=np.float64) - weights
+        count = max(1, int(np.searchsorted(before, top_p * float(weights.sum()), side="left")))
+        kept, weights = kept[:count], weights[:count]
+    return int(kept[_pick(weights, point)])
+
+
+def _candidates(scaled: np.ndarray, top_k: int, top_p: float, min_p: float) -> np.ndarray:
+    """Ids that hold every token which survives the cuts; the largest value of `scaled` is 0.
+
+    A token below (1 - top_p) / V of the whole cannot be in the nucleus: all such tokens together
+    weigh less than what the nucleus leaves out. So most of the vocabulary is never sorted.
+    """
+    floor = math.log(min_p) if min_p > 0 else -math.inf
+    if top_p < 1.0:
+        total = float(np.exp(scaled).sum())
+        floor = max(floor, math.log(max(1.0 - top_p, 1e-9) * total / len(scaled)))
+    if top_k:
+        for guess in _FLOORS:
+            found = np.flatnonzero(scaled >= max(floor, guess))
+            if len(found) >= top_k or guess <= floor:
+                return found
+    # The largest value always stays, also where rounding lifts the floor above it.
+    return np.flatnonzero(scaled >= min(floor, 0.0))
+
+
+def _pick(weights: np.ndarray, point: float) -> int:
+    sums = np.cumsum(weights, dtype=np.float64)
+    return min(int(np.searchsorted(sums, point * sums[-1], side="right")), len(weights) - 1)
+
+
+def log_probabilities(row: np.ndarray, token: int, count: int) -> tuple[float, list[int], list[float]]:
+    """The chosen token's natural-log probability, and the `count` likeliest ids with theirs.
+
+    Of the model's own distribution, before bias, penalties and temperature.
+    """
+    peak = float(row.max())
+    total = peak + math.log(float(np.exp(row - peak).sum(dtype=np.float64)))
+    if not count:
+        return float(row[token]) - total, [], []
+    likeliest = np.argpartition(row, -count)[-count:]
+    likeliest = likeliest[np.argsort(-row[likeliest], kind="stable")]
+    return (
+        float(row[token]) - total,
+        likeliest.tolist(),
+        [float(row[i]) - total for i in likeliest],
+    )

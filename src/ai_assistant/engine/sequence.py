@@ -1,0 +1,71 @@
+"""A request's tokens on their way through the engine."""
+
+import time
+from array import array
+
+from ai_assistant.engine.output import TextOutput
+from ai_assistant.engine.sampling import Sampler
+from ai_assistant.protocol.requests import GenerateRequest
+
+
+class Sequence:
+    """One choice of one request: its tokens so far and how many of them are computed."""
+
+    __slots__ = (
+        "cached",
+        "computed",
+        "first_token_at",
+        "index",
+        "limit",
+        "output",
+        "prompt_length",
+        "queued_at",
+        "request",
+        "sampler",
+        "slot",
+        "started_at",
+        "state",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        request: GenerateRequest,
+        index: int,
+        tokens: "array[int]",
+        limit: int,
+        sampler: Sampler,
+        output: TextOutput,
+    ) -> None:
+        """`limit` is the length at which it must end."""
+        self.request = request
+        self.index = index
+        self.tokens = tokens
+        self.prompt_length = len(tokens)
+        self.limit = limit
+        self.sampler = sampler
+        self.output = output
+        self.computed = 0
+        self.cached = 0
+        self.slot = -1
+        """Its sequence id in the context while it runs."""
+        self.state: bytes | None = None
+        """Its saved KV cache while it is parked."""
+        self.queued_at = time.perf_counter()
+        self.started_at = 0.0
+        self.first_token_at = 0.0
+
+    @property
+    def order(self) -> tuple[int, float, int]:
+        """Who goes first: the smaller one. Parking does not change it."""
+        return (self.request.priority, self.queued_at, self.index)
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that are not computed yet; 1 while it generates."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def generated(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self.tokens) - self.prompt_length

@@ -1,0 +1,175 @@
+"""Builds every room for this machine and connects them; starts and stops processes."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from ai_assistant import config
+from ai_assistant.console.routes import console_routes
+from ai_assistant.devices.facts import read_cpu, read_memory
+from ai_assistant.devices.plan import Machine, memory_need, plan_engine
+from ai_assistant.gateway.app import build_app
+from ai_assistant.gateway.server import new_loop, serve
+from ai_assistant.protocol.errors import AssistantError, EngineError
+from ai_assistant.protocol.status import ModelInfo
+from ai_assistant.protocol.worker import Worker
+from ai_assistant.scheduler.scheduler import Scheduler
+from ai_assistant.store.conversations import Conversations
+from ai_assistant.store.models import known_models as read_known_models
+from ai_assistant.workers.local import LocalWorker
+
+VERSION = "0.1.0"
+START_SECONDS = 60.0
+"""How long a temporary node may take to listen."""
+
+
+def run(settings: config.Settings, *, announce: Callable[[str], None]) -> int:
+    """Serve until a signal; `announce` gets the address. Returns the process's exit code.
+
+    The first signal drains: running answers end, nothing new begins. The second one ends now.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(_serve(settings, announce))
+
+
+async def _serve(settings: config.Settings, announce: Callable[[str], None]) -> int:
+    scheduler = _build_scheduler(settings)
+    conversations = Conversations(data_dir(settings))
+    app = build_app(scheduler, settings.server, mounts=console_routes(conversations))
+    stop, now = asyncio.Event(), asyncio.Event()
+    _on_signals(stop, now)
+    await scheduler.start()
+    serving = asyncio.create_task(serve(app, settings.server, on_ready=announce, stop=stop))
+    hurry = asyncio.create_task(now.wait())
+    await asyncio.wait([serving, hurry], return_when=asyncio.FIRST_COMPLETED)
+    await scheduler.stop(drain=not now.is_set())
+    hurry.cancel()
+    if not serving.done():
+        serving.cancel()
+        await asyncio.wait([serving])
+        return 130
+    serving.result()
+    return 0
+
+
+def _on_signals(stop: asyncio.Event, now: asyncio.Event) -> None:
+    def heard() -> None:
+        (now if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, heard)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(heard))
+
+
+def _build_scheduler(settings: config.Settings) -> Scheduler:
+    cpu = read_cpu()
+    cores = min(cpu.physical, cpu.usable, max(1, int(cpu.quota or cpu.usable)))
+
+    def make_worker(model: ModelInfo) -> tuple[Worker, int]:
+        machine = Machine(cores=cores, memory_available=read_memory().available)
+        plan = plan_engine(model, machine, settings.engine)
+        worker = LocalWorker(model, plan, max_restarts=settings.scheduler.max_restarts)
+        return worker, memory_need(model, plan)
+
+    return Scheduler(
+        known_models(settings),
+        make_worker,
+        settings.scheduler,
+        version=VERSION,
+        load_wait_seconds=settings.server.load_wait_seconds,
+    )
+
+
+def known_models(settings: config.Settings) -> tuple[ModelInfo, ...]:
+    """The models that a node with these settings serves, the default first."""
+    return read_known_models(settings.store.models)
+
+
+def data_dir(settings: config.Settings) -> Path:
+    """Where conversations and history are kept; made if it is not there."""
+    path = Path(settings.store.data_dir or platformdirs.user_data_dir("ai-assistant", False))
+    path.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path.expanduser()
+
+
+@contextlib.contextmanager
+def temporary(settings: config.Settings) -> Generator[str]:
+    """A node as a child process on a free port of this machine, for the life of the context.
+
+    Yields its address. Raises `EngineError` with its last words if it does not come up.
+    """
+    with tempfile.TemporaryDirectory(prefix="ai-assistant-") as folder:
+        address, log = Path(folder, "address"), Path(folder, "log")
+        server = msgspec.structs.replace(settings.server, host="127.0.0.1", port=0, api_keys=())
+        Path(folder, "settings.json").write_bytes(
+            msgspec.json.encode(msgspec.structs.replace(settings, server=server))
+        )
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "ai_assistant.node", folder],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            yield _await_address(child, address, log)
+        finally:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(10)
+            child.kill()
+            child.wait()
+
+
+def _await_address(child: subprocess.Popen[bytes], address: Path, log: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and child.poll() is None:
+        if address.exists():
+            return address.read_text()
+        time.sleep(0.02)
+    words = log.read_text(errors="replace").strip().splitlines()
+    raise EngineError(f"The node did not start: {words[-1] if words else 'it gave no reason'}")
+
+
+def _child(folder: Path) -> int:
+    """The temporary node's own process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    settings = msgspec.json.decode((folder / "settings.json").read_bytes(), type=config.Settings)
+
+    def announce(url: str) -> None:
+        part = folder / "address.part"
+        part.write_text(url)
+        part.rename(folder / "address")
+
+    try:
+        return run(settings, announce=announce)
+    except AssistantError as error:
+        sys.stderr.write(error.message + "\n")
+        return 1
+
+
+def _end_with_parent() -> None:
+    """The pipe from the parent closes when it dies, however it dies."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(_child(Path(sys.argv[1])))

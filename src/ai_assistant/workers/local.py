@@ -1,0 +1,277 @@
+"""Tokens from this machine: one engine process for one model."""
+
+import asyncio
+import collections
+import contextlib
+import logging
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk
+from ai_assistant.protocol.errors import (
+    AssistantError,
+    EngineDied,
+    ErrorInfo,
+    ModelLoadFailed,
+    ShuttingDown,
+    from_info,
+)
+from ai_assistant.protocol.frames import (
+    Abort,
+    Chunks,
+    Embed,
+    Embedded,
+    EnginePlan,
+    EngineReport,
+    Failed,
+    Generate,
+    Load,
+    LoadFailed,
+    Order,
+    Progress,
+    Ready,
+    Report,
+    Shutdown,
+    pack,
+    read_frame_async,
+    unpack_report,
+)
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelState, ModelStatus
+
+log = logging.getLogger(__name__)
+
+RESTART_WINDOW = 60.0
+"""Seconds in which deaths are counted."""
+DRAIN_SECONDS = 60.0
+"""How long a stop waits for running requests."""
+
+Answer = TokenChunk | Embeddings | AssistantError
+
+
+class LocalWorker:
+    """An engine process and its life: load, serve, die, come back."""
+
+    def __init__(self, model: ModelInfo, plan: EnginePlan, *, max_restarts: int = 5) -> None:
+        self._model = model
+        self._plan = plan
+        self._max_restarts = max_restarts
+        self._state: ModelState = "unloaded"
+        self._process: Process | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._answers: dict[str, asyncio.Queue[Answer]] = {}
+        self._settled = asyncio.Event()
+        self._engine: EngineStatus | None = None
+        self._error: AssistantError | None = None
+        self._progress = 0.0
+        self._started_at = 0.0
+        self._deaths: collections.deque[float] = collections.deque()
+        self._restarts = 0
+        self._stopping = False
+        self._complaints: collections.deque[str] = collections.deque(maxlen=30)
+
+    # Life.
+
+    async def start(self) -> None:
+        """Begin to load, again after a failure; returns at once."""
+        if self._serving and not self._serving.done():
+            return
+        self._stopping = False
+        self._error = None
+        self._settled.clear()
+        self._enter("loading")
+        self._serving = asyncio.create_task(self._serve())
+
+    async def ready(self) -> None:
+        """Return when requests are served; raise the reason if that cannot be."""
+        await self._settled.wait()
+        if self._state != "ready":
+            raise self._error or ShuttingDown("The model is being unloaded; try again.")
+
+    async def stop(self, *, drain: bool = True) -> None:
+        """End the engine: with `drain` after the running requests are done, else now."""
+        self._stopping = True
+        process, serving = self._process, self._serving
+        if process and process.returncode is None:
+            if drain:
+                self._send(Shutdown(drain=True))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), DRAIN_SECONDS)
+            if process.returncode is None:
+                process.kill()
+        if serving:
+            await asyncio.wait([serving])
+
+    def status(self) -> ModelStatus:
+        """The model and its engine, as they are now."""
+        return ModelStatus(
+            model=self._model,
+            state=self._state,
+            progress=self._progress,
+            eta_seconds=self._eta(),
+            error=self._error.message if self._error else None,
+            engine=self._engine if self._state == "ready" else None,
+            restarts=self._restarts,
+        )
+
+    def _eta(self) -> float | None:
+        if self._state != "loading" or self._progress <= 0:
+            return None
+        elapsed = time.monotonic() - self._started_at
+        return elapsed * (1 - self._progress) / self._progress
+
+    def _enter(self, state: ModelState) -> None:
+        self._state = state
+        if state == "loading":
+            self._progress, self._started_at = 0.0, time.monotonic()
+
+    # The engine process.
+
+    async def _serve(self) -> None:
+        """Run engines until one ends as it should or they die too often."""
+        while True:
+            died = await self._run_engine()
+            if self._stopping or not died:
+                break
+            self._restarts += 1
+            log.warning("engine of %s: %s Restarting it.", self._model.id, died.message)
+            if self._too_many_deaths():
+                self._error = ModelLoadFailed(
+                    f"The engine of {self._model.id} died {len(self._deaths)} times in a minute; "
+                    f"it is not started again. Last reason: {died.message}"
+                )
+                break
+            self._settled.clear()
+            self._enter("loading")
+            await asyncio.sleep(0.1 * 2 ** len(self._deaths))
+        self._enter("failed" if self._error else "unloaded")
+        self._settled.set()
+
+    async def _run_engine(self) -> EngineDied | None:
+        """One process from start to end; its death as an error if it was not asked for."""
+        self._complaints.clear()
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ai_assistant.engine", stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        self._send(Load(self._plan))
+        listening = asyncio.create_task(self._collect_complaints(process))
+        assert process.stdout
+        try:
+            while (body := await read_frame_async(process.stdout)) is not None:
+                self._hear(unpack_report(body))
+        except msgspec.DecodeError as error:
+            self._complaints.append(f"it sent a broken report: {error}")
+            process.kill()
+        code = await process.wait()
+        await listening
+        return self._bury(code)
+
+    def _bury(self, code: int) -> EngineDied | None:
+        """The process is gone: whoever waits is told."""
+        reason = self._error or (ShuttingDown("The model was unloaded.") if not code else None)
+        died = None
+        if reason is None:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            detail = f" ({self._complaints[-1]})" if self._complaints else ""
+            died = EngineDied(f"The engine {how}{detail}.", retry_after=2)
+            self._deaths.append(time.monotonic())
+        for answers in self._answers.values():
+            answers.put_nowait(reason or died or EngineDied("The engine ended."))
+        self._engine = None
+        return died
+
+    def _too_many_deaths(self) -> bool:
+        while time.monotonic() - self._deaths[0] > RESTART_WINDOW:
+            self._deaths.popleft()
+        return len(self._deaths) > self._max_restarts
+
+    async def _collect_complaints(self, process: Process) -> None:
+        assert process.stderr
+        while line := await process.stderr.readline():
+            text = line.decode("utf-8", "replace").rstrip()
+            self._complaints.append(text)
+            log.debug("engine of %s: %s", self._model.id, text)
+
+    def _send(self, order: Order) -> None:
+        process = self._process
+        if process and process.stdin and not process.stdin.is_closing():
+            process.stdin.write(pack(order))
+
+    def _hear(self, report: EngineReport) -> None:
+        match report:
+            case Chunks(chunks):
+                for request_id, chunk in chunks:
+                    self._answer(request_id, chunk)
+            case Embedded(request_id, embeddings):
+                self._answer(request_id, embeddings)
+            case Failed(request_id, error):
+                self._answer(request_id, from_info(error))
+            case Report(status):
+                self._engine = status
+            case Progress(fraction):
+                self._progress = fraction
+            case Ready(status):
+                self._engine = status
+                self._enter("ready")
+                self._settled.set()
+            case LoadFailed(error):
+                self._refuse(error)
+
+    def _refuse(self, error: ErrorInfo) -> None:
+        self._error = from_info(error)
+        self._enter("failed")
+        self._settled.set()
+
+    def _answer(self, request_id: str, answer: Answer) -> None:
+        # Nobody waits any more for what was aborted a moment ago.
+        if answers := self._answers.get(request_id):
+            answers.put_nowait(answer)
+
+    # Requests.
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
+        """The request's pieces; closing the iterator frees its slot in the engine."""
+        answers = self._open(request.request_id, Generate(request))
+        done = False
+        try:
+            while not done:
+                answer = await answers.get()
+                done = isinstance(answer, AssistantError) or (
+                    isinstance(answer, TokenChunk) and answer.usage is not None
+                )
+                if isinstance(answer, AssistantError):
+                    raise answer
+                if isinstance(answer, TokenChunk):
+                    yield answer
+        finally:
+            self._close(request.request_id, done)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The request's vectors; cancelling the call cancels the work."""
+        answers = self._open(request.request_id, Embed(request))
+        done = False
+        try:
+            answer = await answers.get()
+            done = True
+        finally:
+            self._close(request.request_id, done)
+        if isinstance(answer, Embeddings):
+            return answer
+        raise answer if isinstance(answer, AssistantError) else EngineDied("A wrong answer came.")
+
+    def _open(self, request_id: str, order: Order) -> asyncio.Queue[Answer]:
+        if self._state != "ready":
+            raise self._error or EngineDied("The engine is starting again.", retry_after=2)
+        answers: asyncio.Queue[Answer] = asyncio.Queue()
+        self._answers[request_id] = answers
+        self._send(order)
+        return answers
+
+    def _close(self, request_id: str, done: bool) -> None:
+        del self._answers[request_id]
+        if not done:
+            self._send(Abort(request_id))
