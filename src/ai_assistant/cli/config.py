@@ -92,8 +92,10 @@ def new_key(api_key_file: Path | None, as_json: bool) -> None:
 def append_key(path: Path, key: str) -> None:
     """Add a line; a new file is the owner's alone from its first byte."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(handle, "a", encoding="utf-8") as file:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "r+b") as file:
         if os.name == "posix":
             os.fchmod(file.fileno(), 0o600)
-        file.write(f"{key}\n")
+        before = file.read()
+        gap = "\n" if before and not before.endswith(b"\n") else ""
+        file.write(f"{gap}{key}\n".encode())
