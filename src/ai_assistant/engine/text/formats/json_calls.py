@@ -39,11 +39,7 @@ def python_tag_call(out: Emitter, _start: str) -> Wait[bool]:
 
 def mistral_call(out: Emitter, _start: str) -> Wait[bool]:
     """After `[TOOL_CALLS]`: a list of JSON calls, or `name[ARGS]{…}`."""
-    reader = out.reader
-    yield from reader.attempt(_spaces(out))
-    if (yield from reader.peek()) in ("[", "{"):
-        return (yield from json_calls(out))
-    return (yield from reader.attempt(_mistral_named(out)))
+    return (yield from out.reader.attempt(_mistral(out)))
 
 
 def close(out: Emitter, literal: str) -> Wait[None]:
@@ -51,7 +47,10 @@ def close(out: Emitter, literal: str) -> Wait[None]:
     yield from out.reader.attempt(_after_spaces(out, literal))
 
 
-def _mistral_named(out: Emitter) -> Wait[bool]:
+def _mistral(out: Emitter) -> Wait[bool]:
+    yield from out.reader.spaces()
+    if (yield from out.reader.peek()) in ("[", "{"):
+        return (yield from json_calls(out))
     head = yield from out.reader.name(_MISTRAL_HEAD)
     if head is None:
         return False
@@ -63,7 +62,7 @@ def _mistral_named(out: Emitter) -> Wait[bool]:
             return False
         id, mark = tail
     if mark == "{":
-        out.reader.text = mark + out.reader.text
+        out.reader.put_back(mark)
     elif not (yield from _after_spaces(out, "{", take=False)):
         return False
     if not name or any(letter.isspace() for letter in name):
@@ -71,11 +70,6 @@ def _mistral_named(out: Emitter) -> Wait[bool]:
     out.begin(name, id)
     if (yield from out.reader.json_value(out.argue)):
         out.end()
-    return True
-
-
-def _spaces(out: Emitter) -> Wait[bool]:
-    yield from out.reader.spaces()
     return True
 
 
@@ -108,7 +102,7 @@ class _JsonCall:
         self._name: str | None = None
         self._id: str | None = None
         self._held: str | None = None
-        self._begun = False
+        self._nested = self._begun = False
 
     def read(self) -> Wait[bool]:
         """The whole object. What breaks off after its beginning is a call all the same."""
@@ -142,7 +136,8 @@ class _JsonCall:
     def _value(self, key: str) -> Wait[bool]:
         reader = self._out.reader
         first = yield from reader.peek()
-        if key == "function" and first == "{":
+        if key == "function" and first == "{" and not self._nested:
+            self._nested = True
             return (yield from reader.skip("{")) and (yield from self._members())
         if key in ("name", "function") and self._name is None:
             self._name = yield from reader.json_text()

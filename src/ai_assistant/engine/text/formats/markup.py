@@ -84,9 +84,9 @@ class Emitter:
             self._thought = self._thinking = True
             self._pieces.append(Reasoning(body))
 
-    def thought(self) -> None:
-        """The reasoning begins or ends here."""
-        self._thinking = False
+    def thought(self, *, begun: bool = False) -> None:
+        """The reasoning begins or ends here; `begun`: the prompt holds its first words."""
+        self._thinking = begun
         self._thought_space = ""
         self._structured = True
         if not self._spoken:
@@ -101,9 +101,7 @@ class Emitter:
         """A call, for certain; what follows are its arguments."""
         self.reader.commit()
         self._structured = self._after_call = True
-        self._pieces.append(
-            ToolCallDelta(index=self._calls, id=id or new_call_id(), name=name)
-        )
+        self._pieces.append(ToolCallDelta(index=self._calls, id=id or new_call_id(), name=name))
         self._calls += 1
 
     def argue(self, text: str) -> None:
@@ -131,6 +129,7 @@ class MarkupParser(Emitter):
         markers: frozenset[str],
         schemas: Schemas,
         thinking: bool = False,
+        thoughts_begun: bool = False,
         calls_end_thoughts: bool = False,
         bare: CallReader | None = None,
     ) -> None:
@@ -141,12 +140,13 @@ class MarkupParser(Emitter):
         ends = [tags.close] if tags else []
         self._thought_ends = Markers(*ends, *(starts if calls_end_thoughts else ()))
         self._opens_thinking = thinking
+        self._thoughts_begun = thoughts_begun
         super().__init__(markers, schemas)
 
     def run(self) -> Wait[None]:
         """Reasoning and bare calls at the beginning and after a call, other calls anywhere."""
         if self._opens_thinking:
-            yield from self._think()
+            yield from self._think(begun=self._thoughts_begun)
         fresh = True
         while not self.reader.ended or self.reader.text:
             if fresh:
@@ -166,11 +166,11 @@ class MarkupParser(Emitter):
             while (yield from self._bare(self, "")):
                 self.say((yield from self.reader.spaces()))
 
-    def _think(self) -> Wait[None]:
-        self.thought()
+    def _think(self, *, begun: bool = False) -> Wait[None]:
+        self.thought(begun=begun)
         end = yield from self.reader.until(self._thought_ends, self.think)
-        if end in self._starts:
-            self.reader.text = end + self.reader.text
+        if end is not None and end in self._starts:
+            self.reader.put_back(end)
         self.thought()
 
 

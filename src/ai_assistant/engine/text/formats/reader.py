@@ -60,6 +60,12 @@ class Reader:
             self._log.append(taken)
         return taken
 
+    def put_back(self, taken: str) -> None:
+        """Undo the last `take`, which gave `taken`."""
+        self.text = taken + self.text
+        if self._log:
+            self._log.pop()
+
     def attempt(self, parse: Wait[bool]) -> Wait[bool]:
         """Run `parse`; where it answers False, everything it took is put back."""
         outer = self._log

@@ -80,7 +80,7 @@ def _types(schema: Any, root: Mapping[str, Any], depth: int) -> frozenset[str]:
     for keyword in ("anyOf", "oneOf"):
         if isinstance(branches := schema.get(keyword), list):
             found = [_types(branch, root, depth - 1) for branch in cast("Sequence[Any]", branches)]
-            return frozenset().union(*found) if all(found) else frozenset()
+            return frozenset[str]().union(*found) if all(found) else frozenset()
     return frozenset()
 
 

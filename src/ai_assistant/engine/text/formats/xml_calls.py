@@ -28,7 +28,10 @@ def tool_call(out: Emitter, _start: str) -> Wait[bool]:
 
 def function_call(out: Emitter, _start: str) -> Wait[bool]:
     """After `<function=`, where `<tool_call>` was left out."""
-    return (yield from out.reader.attempt(_functions(out)))
+    done = yield from out.reader.attempt(_functions(out))
+    if done:
+        yield from close(out, "</tool_call>")
+    return done
 
 
 def _tool_call(out: Emitter) -> Wait[bool]:
@@ -95,14 +98,14 @@ def _glm(out: Emitter) -> Wait[bool]:
         return False
     name, mark = head
     if mark == "</tool_call>":
-        reader.text = mark + reader.text
+        reader.put_back(mark)
     elif mark == "\n":
         yield from reader.spaces()
-        if not (yield from reader.at("<arg_key>")) and not (yield from reader.at("</tool_call>")):
-            return False
+    more = mark == "<arg_key>" or (yield from reader.skip("<arg_key>"))
+    if not more and not (name in out.schemas and (yield from reader.at("</tool_call>"))):
+        return False
     out.begin(name)
     arguments = Arguments(out, name)
-    more = mark == "<arg_key>" or (yield from reader.skip("<arg_key>"))
     while more:
         key = yield from reader.name(_GLM_KEY_END)
         if key is None:
