@@ -43,6 +43,7 @@ class FakeService:
     script: Sequence[Step] | Callable[[GenerateRequest], Sequence[Step]] | None = None
     models: tuple[ModelStatus, ...] = (model("starter", default=True), model("org/big"))
     embedding: Embeddings | AssistantError | None = None
+    embed_seconds: float = 0.0
     asked: list[GenerateRequest] = field(default_factory=list[GenerateRequest])
     embedded: list[EmbedRequest] = field(default_factory=list[EmbedRequest])
     ended: list[str] = field(default_factory=list[str])
@@ -50,6 +51,10 @@ class FakeService:
     closed: list[str] = field(default_factory=list[str])
     """Requests whose iterator was closed before."""
     sent: int = 0
+
+    def forget(self) -> None:
+        """As new."""
+        self.__init__()
 
     def status(self) -> NodeStatus:
         return NodeStatus(
@@ -78,6 +83,11 @@ class FakeService:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         self.embedded.append(request)
+        try:
+            await asyncio.sleep(self.embed_seconds)
+        except asyncio.CancelledError:
+            self.closed.append(request.request_id)
+            raise
         if isinstance(self.embedding, Exception):
             raise self.embedding
         if self.embedding is not None:

@@ -1,0 +1,162 @@
+"""The real gateway on a real port over a fake service, in a thread beside the test."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from openai import OpenAI
+
+from ai_assistant.gateway.app import build_app
+from ai_assistant.gateway.server import new_loop, serve
+from ai_assistant.gateway.settings import GatewaySettings
+from fakes.fake_service import FakeService
+
+HELLO = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def eventually(true: Callable[[], object], *, seconds: float = 5.0) -> None:
+    """Fail unless it becomes true soon."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.005)
+
+
+@dataclass
+class RunningGateway:
+    """One server: where it is and what it serves."""
+
+    settings: GatewaySettings
+    service: FakeService = field(default_factory=FakeService)
+    url: str = ""
+    ended: bool = False
+
+    @property
+    def port(self) -> int:
+        port = urlsplit(self.url).port
+        assert port is not None
+        return port
+
+    def client(self, key: str = "any") -> OpenAI:
+        """The official client."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=10)
+
+    def post(self, path: str = "/v1/chat/completions", **options: Any) -> httpx.Response:
+        with httpx.Client(timeout=10, trust_env=False) as client:
+            return client.post(self.url + path, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        with httpx.Client(timeout=10, trust_env=False) as client:
+            return client.get(self.url + path, **options)
+
+    def error(self, status: int, path: str = "/v1/chat/completions", **options: Any) -> Any:
+        """Post, expect an error with that status; gives the `error` object."""
+        answer = self.post(path, **options)
+        assert answer.status_code == status, answer.text
+        assert answer.headers["x-request-id"]
+        error = answer.json()["error"]
+        assert {"message", "type", "code", "param"} <= set(error)
+        return error
+
+    def events(self, body: dict[str, Any], path: str = "/v1/chat/completions") -> list[Any]:
+        """The events of a stream, decoded; the end mark and comments as text."""
+        text = self.post(path, json={**body, "stream": True}).text
+        assert text.endswith("\n\n")
+        lines = text.removesuffix("\n\n").split("\n\n")
+        return [_event(line) for line in lines]
+
+    @contextmanager
+    def connect(self, receive_buffer: int | None = None) -> Iterator[socket.socket]:
+        """A bare connection."""
+        with socket.socket() as connection:
+            if receive_buffer is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            connection.settimeout(10)
+            connection.connect(("127.0.0.1", self.port))
+            yield connection
+
+
+def _event(line: str) -> Any:
+    if line.startswith("data: {"):
+        return msgspec.json.decode(line.removeprefix("data: "))
+    return line
+
+
+def request_bytes(body: bytes, path: str = "/v1/chat/completions", *, length: int = 0) -> bytes:
+    """A request as it goes over the wire; `length` is told instead of the true one."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {length or len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class RunningGateways:
+    """A loop in a thread, and the servers in it."""
+
+    def __init__(self) -> None:
+        self._loop = new_loop()
+        self._stop = asyncio.Event()
+        self._running: dict[GatewaySettings, RunningGateway] = {}
+        self._serving: list[Any] = []
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def with_settings(self, **settings: Any) -> RunningGateway:
+        """The server with those settings, its service as new."""
+        wanted = GatewaySettings(**{"port": 0, **settings})
+        if wanted not in self._running:
+            self._running[wanted] = self._start(wanted, self._stop)
+        gateway = self._running[wanted]
+        gateway.service.forget()
+        return gateway
+
+    @contextmanager
+    def alone(self, **settings: Any) -> Iterator[tuple[RunningGateway, Callable[[], None]]]:
+        """A server of the test's own, and the function that tells it to stop."""
+        stop = asyncio.Event()
+        gateway = self._start(GatewaySettings(**{"port": 0, **settings}), stop)
+        try:
+            yield gateway, lambda: self._set(stop)
+        finally:
+            self._set(stop)
+            eventually(lambda: gateway.ended)
+
+    def stop(self) -> None:
+        """End everything."""
+        self._set(self._stop)
+        for serving in self._serving:
+            serving.result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _set(self, event: asyncio.Event) -> None:
+        self._loop.call_soon_threadsafe(event.set)
+
+    def _start(self, settings: GatewaySettings, stop: asyncio.Event) -> RunningGateway:
+        gateway = RunningGateway(settings)
+        ready = threading.Event()
+
+        def note(url: str) -> None:
+            gateway.url = url
+            ready.set()
+
+        async def run() -> None:
+            try:
+                app = build_app(gateway.service, settings)
+                await serve(app, settings, on_ready=note, stop=stop)
+            finally:
+                gateway.ended = True
+
+        self._serving.append(asyncio.run_coroutine_threadsafe(run(), self._loop))
+        assert ready.wait(5)
+        return gateway
