@@ -100,3 +100,6 @@ class Bench:
         self.engine._draining = False  # so that the same engine can be asked again
         self.engine._cache.check_integrity()
         return self.collector
+
+    def close(self) -> None:
+        self.engine._context.close()

@@ -1,6 +1,7 @@
 """The real gateway on a real port over a fake service, in a thread beside the test."""
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -38,6 +39,8 @@ class RunningGateway:
     service: FakeService = field(default_factory=FakeService)
     url: str = ""
     ended: bool = False
+    shared: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=10))
+    """A client that keeps its connection."""
 
     @property
     def port(self) -> int:
@@ -52,6 +55,11 @@ class RunningGateway:
     def post(self, path: str = "/v1/chat/completions", **options: Any) -> httpx.Response:
         with httpx.Client(timeout=10, trust_env=False) as client:
             return client.post(self.url + path, **options)
+
+    @staticmethod
+    def as_json(value: Any) -> bytes:
+        """JSON as careless clients write it: with NaN, Infinity and half a character."""
+        return json.dumps(value).encode()
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         with httpx.Client(timeout=10, trust_env=False) as client:
@@ -133,6 +141,8 @@ class RunningGateways:
     def stop(self) -> None:
         """End everything."""
         self._set(self._stop)
+        for gateway in self._running.values():
+            gateway.shared.close()
         for serving in self._serving:
             serving.result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)

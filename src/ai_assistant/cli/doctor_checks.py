@@ -35,7 +35,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the kernels say of themselves, from a process of their own."""
 
-    version: str = ""
+    version: str | None = None
     system_info: str = ""
     devices: list[dict[str, Any]] = []
     error: str | None = None

@@ -89,35 +89,44 @@ def draw(
     scaled = (row - row.max()) / np.float32(temperature)
     if not top_k and top_p >= 1.0 and min_p <= 0.0:
         return _pick(np.exp(scaled), point)
-    kept = _candidates(scaled, top_k, top_p, min_p)
+    kept, total = _candidates(scaled, top_k, top_p, min_p)
     kept = kept[np.argsort(-scaled[kept], kind="stable")]
     if top_k:
         kept = kept[:top_k]
     weights = np.exp(scaled[kept])
     if top_p < 1.0:
         before = np.cumsum(weights, dtype=np.float64) - weights
-        count = max(1, int(np.searchsorted(before, top_p * float(weights.sum()), side="left")))
+        whole = float(weights.sum()) if top_k else total
+        count = max(1, int(np.searchsorted(before, top_p * whole, side="left")))
+        kept, weights = kept[:count], weights[:count]
+    if min_p > 0:
+        count = max(1, int((weights >= min_p).sum()))
         kept, weights = kept[:count], weights[:count]
     return int(kept[_pick(weights, point)])
 
 
-def _candidates(scaled: np.ndarray, top_k: int, top_p: float, min_p: float) -> np.ndarray:
-    """Ids that hold every token which survives the cuts; the largest value of `scaled` is 0.
+def _candidates(
+    scaled: np.ndarray, top_k: int, top_p: float, min_p: float
+) -> tuple[np.ndarray, float]:
+    """Ids that hold every token which survives the cuts, and the weight of the whole vocabulary
+    where it matters. The largest value of `scaled` is 0, so its weight is 1.
 
-    A token below (1 - top_p) / V of the whole cannot be in the nucleus: all such tokens together
-    weigh less than what the nucleus leaves out. So most of the vocabulary is never sorted.
+    Most of the vocabulary is never sorted: whoever finds k tokens above a floor has the k best;
+    and a token below (1 - top_p) / V of the whole cannot be in the nucleus, for all such tokens
+    together weigh less than what the nucleus leaves out.
     """
-    floor = math.log(min_p) if min_p > 0 else -math.inf
-    if top_p < 1.0:
-        total = float(np.exp(scaled).sum())
-        floor = max(floor, math.log(max(1.0 - top_p, 1e-9) * total / len(scaled)))
     if top_k:
-        for guess in _FLOORS:
-            found = np.flatnonzero(scaled >= max(floor, guess))
-            if len(found) >= top_k or guess <= floor:
-                return found
+        for floor in _FLOORS:
+            found = np.flatnonzero(scaled >= floor)
+            if len(found) >= top_k:
+                return found, 0.0
+        return np.arange(len(scaled)), 0.0
+    if top_p >= 1.0:
+        return np.flatnonzero(scaled >= math.log(min_p)), 0.0
+    total = float(np.exp(scaled).sum())
+    floor = math.log(max(1.0 - top_p, 1e-9) * total / len(scaled))
     # The largest value always stays, also where rounding lifts the floor above it.
-    return np.flatnonzero(scaled >= min(floor, 0.0))
+    return np.flatnonzero(scaled >= min(floor, 0.0)), total
 
 
 def _pick(weights: np.ndarray, point: float) -> int:

@@ -40,39 +40,43 @@ export function save(conversation, message, { replaces } = {}) {
     try {
       await call(path, { method: "PUT", body });
       conversation.stored = true;
-      drop(path);
+      drop(body.id);
       saving.dispatchEvent(new Event("saved"));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (error.status === 404) return;
-      keep(path, body);
+      keep({ path, body });
       saving.dispatchEvent(new CustomEvent("failed", { detail: error }));
     }
   });
 }
 
 // The page is closing: keep the message here, and try once more to hand it over.
-export function saveOnLeaving(conversation, message) {
-  const { path, body } = order(conversation, message);
-  keep(path, body);
+export function saveOnLeaving(conversation, message, replaces) {
+  const { path, body } = order(conversation, message, replaces);
+  keep({ path, body });
   if (JSON.stringify(body).length < KEEPALIVE_LIMIT) {
     call(path, { method: "PUT", body, keepalive: true }).catch(() => {});
   }
 }
 
 export async function flushOutbox() {
-  for (const [path, body] of Object.entries(outbox())) {
+  for (const { path, body } of Object.values(outbox())) {
     try {
       await call(path, { method: "PUT", body });
-      drop(path);
+      drop(body.id);
     } catch (error) {
-      if (error.status === 404) drop(path);
+      if (error.status === 404) drop(body.id);
     }
   }
 }
 
 function order(conversation, message, replaces) {
-  if (!conversation.stored) return { path: `${BASE}/${conversation.id}`, body: plain(conversation) };
+  if (!conversation.stored) {
+    const before = conversation.messages.filter(({ id }) => id !== message.id);
+    const whole = { ...conversation, messages: [...before, message] };
+    return { path: `${BASE}/${conversation.id}`, body: plain(whole) };
+  }
   const query = replaces ? `?replaces=${encodeURIComponent(replaces)}` : "";
   return { path: `${BASE}/${conversation.id}/messages/${message.id}${query}`, body: { ...message } };
 }
@@ -88,9 +92,9 @@ function queued(id, task) {
 }
 
 const outbox = () => JSON.parse(recall(OUTBOX, "{}"));
-const keep = (path, body) => remember(OUTBOX, JSON.stringify({ ...outbox(), [path]: body }));
+const keep = (order) => remember(OUTBOX, JSON.stringify({ ...outbox(), [order.body.id]: order }));
 
-function drop(path) {
-  const { [path]: done, ...rest } = outbox();
+function drop(id) {
+  const { [id]: done, ...rest } = outbox();
   if (done) remember(OUTBOX, Object.keys(rest).length ? JSON.stringify(rest) : null);
 }

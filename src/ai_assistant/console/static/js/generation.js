@@ -32,7 +32,8 @@ export class Generation extends EventTarget {
   async run() {
     running.set(this.conversation.id, this);
     generations.dispatchEvent(new Event("changed"));
-    const leaving = () => this.empty || saveOnLeaving(this.conversation, this.message);
+    const leaving = () => this.empty ||
+      saveOnLeaving(this.conversation, this.message, this.replaces);
     addEventListener("pagehide", leaving);
     const watch = setInterval(() => this.lookAtStatus(), LOOK_AT_STATUS_MS);
     try {

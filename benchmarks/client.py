@@ -1,0 +1,150 @@
+"""A client that costs next to nothing: it notes when bytes came and reads them afterwards."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import httptools
+
+from benchmarks.servers import Server
+
+TIMEOUT_SECONDS = 600.0
+GREEDY = {"temperature": 0, "top_k": 1, "repeat_penalty": 1.0, "ignore_eos": True}
+
+
+class Refused(Exception):
+    """The server answered with an error."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body[:500]}")
+        self.status = status
+
+
+@dataclass
+class Answer:
+    """A streamed answer as it came, and what it says."""
+
+    started: float
+    ended: float = 0.0
+    status: int = 0
+    pieces: list[tuple[float, bytes]] = field(default_factory=list)
+    complete: bool = False
+
+    @cached_property
+    def events(self) -> list[tuple[float, dict[str, Any]]]:
+        """Each event with the time when its last byte was there."""
+        found: list[tuple[float, dict[str, Any]]] = []
+        rest = b""
+        for at, piece in self.pieces:
+            *whole, rest = (rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
+            for block in whole:
+                data = block.removeprefix(b"data:").strip()
+                if block.startswith(b"data:") and data != b"[DONE]":
+                    found.append((at, json.loads(data)))
+        return found
+
+    @property
+    def text(self) -> str:
+        """All that was said."""
+        return "".join(_said(event) for _, event in self.events)
+
+    @property
+    def first_token_seconds(self) -> float:
+        """Until the first event with text, or with an end where no token gave text."""
+        for at, event in self.events:
+            if _said(event) or _finish(event):
+                return at - self.started
+        raise ValueError("the answer has no token")
+
+    @property
+    def seconds(self) -> float:
+        """Until the last byte."""
+        return self.ended - self.started
+
+    @property
+    def finish(self) -> str | None:
+        """Why it ended, as the server says."""
+        return next((_finish(event) for _, event in self.events if _finish(event)), None)
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The server's count of tokens."""
+        for _, event in reversed(self.events):
+            if event.get("usage"):
+                return event["usage"]
+        raise ValueError("the answer has no usage")
+
+
+async def ask(server: Server, prompt: str, tokens: int, **options: Any) -> Answer:
+    """Stream one completion of plain text, greedy unless `options` say otherwise."""
+    body = {
+        "prompt": prompt,
+        "max_tokens": tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **GREEDY,
+        **options,
+    }
+    answer = await _exchange(server, "/v1/completions", json.dumps(body).encode())
+    if answer.status != 200:
+        raise Refused(answer.status, b"".join(piece for _, piece in answer.pieces).decode())
+    if any("error" in event for _, event in answer.events[-2:]):
+        raise Refused(answer.status, json.dumps(answer.events[-1][1]))
+    return answer
+
+
+async def ask_together(server: Server, prompts: list[str], tokens: int) -> list[Answer]:
+    """All at the same moment."""
+    return await asyncio.gather(*(ask(server, prompt, tokens) for prompt in prompts))
+
+
+async def _exchange(server: Server, path: str, body: bytes) -> Answer:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {server.host}:{server.port}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    answer = Answer(time.perf_counter())
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        try:
+            writer.write(head.encode() + body)
+            await _receive(reader, answer)
+        finally:
+            writer.close()
+    answer.ended = time.perf_counter()
+    return answer
+
+
+async def _receive(reader: asyncio.StreamReader, answer: Answer) -> None:
+    receiver = _Receiver(answer)
+    parser = httptools.HttpResponseParser(receiver)
+    while not answer.complete:
+        data = await reader.read(1 << 16)
+        if not data:
+            raise ConnectionError("the server hung up in the middle of an answer")
+        receiver.now = time.perf_counter()
+        parser.feed_data(data)
+        answer.status = parser.get_status_code()
+
+
+class _Receiver:
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.now = 0.0
+
+    def on_body(self, body: bytes) -> None:
+        self._answer.pieces.append((self.now, body))
+
+    def on_message_complete(self) -> None:
+        self._answer.complete = True
+
+
+def _said(event: dict[str, Any]) -> str:
+    return "".join(choice.get("text") or "" for choice in event.get("choices", ()))
+
+
+def _finish(event: dict[str, Any]) -> str | None:
+    return next((c["finish_reason"] for c in event.get("choices", ()) if c["finish_reason"]), None)

@@ -1,0 +1,78 @@
+// The status page. It asks once a second, and only while someone looks.
+
+import { json } from "./api.js";
+import { h, say } from "./dom.js";
+import { bytes, duration } from "./format.js";
+import { t } from "./i18n.js";
+import { ModelCard } from "./status-card.js";
+
+const EVERY_MS = 1000;
+
+export class StatusPage {
+  constructor() {
+    this.cards = new Map();
+    this.facts = h("dl", { class: "facts" });
+    this.notice = h("p", { class: "notice error", role: "alert", hidden: true });
+    this.models = h("div", { class: "cards" });
+    this.element = h("section", { class: "status", hidden: true },
+      h("div", { class: "status-inner" },
+        h("h1", { t: "statusTitle" }), this.notice, this.facts, this.models));
+    document.addEventListener("visibilitychange", () => this.wake());
+    document.addEventListener("languagechanged", () => this.last && this.draw(this.last));
+  }
+
+  show(visible) {
+    this.element.hidden = !visible;
+    this.wake();
+  }
+
+  wake() {
+    clearTimeout(this.timer);
+    if (!this.element.hidden && document.visibilityState === "visible") this.poll();
+  }
+
+  async poll() {
+    try {
+      this.last = await json("/status");
+      this.notice.hidden = true;
+      this.element.classList.remove("stale");
+      this.draw(this.last);
+    } catch (error) {
+      this.complain(error);
+    }
+    clearTimeout(this.timer);
+    if (!this.element.hidden && document.visibilityState === "visible") {
+      this.timer = setTimeout(() => this.poll(), EVERY_MS);
+    }
+  }
+
+  complain(error) {
+    this.notice.hidden = false;
+    this.element.classList.add("stale");
+    if (error.code === "network") say(this.notice, "statusLost");
+    else say(this.notice, "statusForbidden", { message: error.message });
+  }
+
+  draw(status) {
+    this.facts.replaceChildren(
+      ...fact("version", status.version),
+      ...fact("uptime", duration(status.uptime_seconds)),
+      ...fact("memory", bytes(status.memory_bytes)),
+      ...fact("process", String(status.pid)));
+    const ids = status.models.map(({ model }) => model.id);
+    for (const id of this.cards.keys()) if (!ids.includes(id)) this.cards.delete(id);
+    for (const entry of status.models) this.card(entry.model.id).draw(entry);
+    const cards = ids.map((id) => this.card(id).element);
+    if (cards.some((card, index) => card !== this.models.children[index])) this.models.replaceChildren(...cards);
+    if (!cards.length) this.models.replaceChildren(h("p", { class: "hint" }, t("noModels")));
+  }
+
+  card(id) {
+    if (!this.cards.has(id)) this.cards.set(id, new ModelCard());
+    return this.cards.get(id);
+  }
+}
+
+function fact(key, value) {
+  return [h("div", {}, h("dt", { t: key }), h("dd", {}, value))];
+}

@@ -1,0 +1,47 @@
+"""Models for the engine's tests: the bundled one and random ones of each class."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from benchmarks.tiny import make
+
+from ai_assistant.engine.kernels import Model
+from ai_assistant.store.models import starter_path
+from tests.engine.harness import Bench
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture(scope="session")
+def starter() -> Iterator[Model]:
+    model = Model(str(starter_path()))
+    yield model
+    model.close()
+
+
+@pytest.fixture
+def bench(starter: Model) -> Iterator[MakeBench]:
+    made: list[Bench] = []
+
+    def build(**changes: int) -> Bench:
+        # One thread: the tests' machine may be busy, and threads that wait for each other crawl.
+        made.append(
+            Bench(starter, starter_path(), **({"threads": 1, "threads_batch": 1} | changes))
+        )
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="session", params=["tiny-swa", "tiny-recurrent", "tiny-hybrid"])
+def whole_state_model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Model]:
+    """Models of which only a whole sequence can be continued."""
+    path = make(request.param, tmp_path_factory.mktemp("models") / f"{request.param}.gguf")
+    model = Model(str(path))
+    yield model
+    model.close()
