@@ -91,8 +91,8 @@ async def ask(server: Server, prompt: str, tokens: int, **options: Any) -> Answe
     answer = await _exchange(server, "/v1/completions", json.dumps(body).encode())
     if answer.status != 200:
         raise Refused(answer.status, b"".join(piece for _, piece in answer.pieces).decode())
-    if any("error" in event for _, event in answer.events[-2:]):
-        raise Refused(answer.status, json.dumps(answer.events[-1][1]))
+    if b'"error"' in (end := b"".join(piece for _, piece in answer.pieces[-2:])):
+        raise Refused(answer.status, end.decode())
     return answer
 
 

@@ -230,8 +230,11 @@ def _copy_vocabulary(writer: gguf.GGUFWriter, shape: Shape) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shapes", nargs="*", choices=[*SHAPES, *tiny.KINDS])
-    for shape in parser.parse_args().shapes or [*tiny.KINDS, "tiny-32k", "0.5b", "1b"]:
+    known = [*tiny.KINDS, *SHAPES]
+    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=", ".join(known))
+    for shape in parser.parse_args().shapes or [shape for shape in known if shape != "7b"]:
+        if shape not in known:
+            parser.error(f"no shape {shape!r}; there are {', '.join(known)}")
         start = time.perf_counter()
         path = ensure(shape)
         took = time.perf_counter() - start

@@ -106,6 +106,7 @@ def _print(benchmark: str, records: Sequence[Record], notes: list[str]) -> None:
         cells = (_figure(record.value), record.unit, _figure(record.peer), _figure(record.ratio))
         table.add_row(record.name, *cells, record.bar or "", verdict)
     console = Console()
+    console.width = max(console.width, 120)
     console.print(table)
     for note in notes:
         console.print(f"  {note}", markup=False, highlight=False)

@@ -1,0 +1,165 @@
+"""Many short requests, many at a time: none lost, none wrong, and memory that does not grow.
+
+`python -m benchmarks.soak [--requests 1000] [--together 32]`; with `--requests 10000` the memory's
+slope means something. Right is what the same server answers when it is asked alone. Sums in
+another order round differently, so where two tokens are almost equally likely a batch may go the
+other way: such answers are counted as mismatches. An answer that belongs to another prompt, or one
+of the wrong length, is counted as wrong.
+"""
+
+import argparse
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks import llama_server, node
+from benchmarks.client import Answer, Refused, ask
+from benchmarks.engine import SLOTS, warm
+from benchmarks.models import ensure
+from benchmarks.prompts import Prompts
+from benchmarks.report import Record, publish
+from benchmarks.servers import Server
+
+MISMATCHES = 0.02
+"""Share of answers that rounding may turn."""
+GROWTH = 1.0
+"""MB per 1,000 requests that count as flat."""
+
+
+@dataclass
+class Soak:
+    """What happened."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    memory: list[tuple[int, list[float]]] = field(default_factory=list)
+    """Requests done, then MB: the root process and the sum of the others."""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        return self.outcomes.total()
+
+    def note(self, outcome: str, detail: str = "") -> None:
+        """Count one request."""
+        self.outcomes[outcome] += 1
+        if detail and len(self.problems) < 10:
+            self.problems.append(f"{outcome}: {detail}")
+
+
+async def soak(server: Server, *, requests: int, together: int, tokens: int) -> Soak:
+    """Ask `requests` times, `together` at a time, and compare with lonely answers."""
+    await warm(server)
+    prompts = [Prompts("soak", n).question() for n in range(min(200, requests))]
+    expected = {prompt: (await ask(server, prompt, tokens)).text for prompt in prompts}
+    order = random.Random(7).choices(prompts, k=requests)
+    result, queue = Soak(), iter(order)
+    sampler = asyncio.create_task(_sample(server, result))
+    await asyncio.gather(
+        *(_client(server, queue, tokens, expected, result) for _ in range(together))
+    )
+    sampler.cancel()
+    result.memory.append((result.done, _megabytes(server)))
+    return result
+
+
+async def _client(
+    server: Server, queue: Iterator[str], tokens: int, expected: dict[str, str], result: Soak
+) -> None:
+    for prompt in queue:
+        try:
+            answer = await ask(server, prompt, tokens)
+        except (Refused, OSError, TimeoutError) as error:
+            result.note("lost", f"{prompt!r}: {error!r}")
+            continue
+        result.note(*judge(prompt, answer, tokens, expected))
+
+
+def judge(prompt: str, answer: Answer, tokens: int, expected: dict[str, str]) -> tuple[str, str]:
+    """The outcome of one answer, and what was odd about it."""
+    text = answer.text
+    made = answer.usage["completion_tokens"]
+    if made != tokens or answer.finish != "length":
+        return "wrong", f"{made} tokens, finish {answer.finish!r}"
+    if text == expected[prompt]:
+        return "right", ""
+    if text in expected.values():
+        return "wrong", f"{prompt!r} got another prompt's answer"
+    return "mismatch", f"{prompt!r}: {text!r} is not {expected[prompt]!r}"
+
+
+async def _sample(server: Server, result: Soak) -> None:
+    while True:
+        result.memory.append((result.done, await asyncio.to_thread(_megabytes, server)))
+        await asyncio.sleep(0.5)
+
+
+def _megabytes(server: Server) -> list[float]:
+    root, *others = server.memory()
+    return [root / 1e6, sum(others) / 1e6]
+
+
+def growth(samples: list[tuple[int, list[float]]], column: int) -> float:
+    """MB per 1,000 requests over the last two thirds: caches fill before."""
+    begin = samples[-1][0] / 3
+    rows = [(done, held[column]) for done, held in samples if done >= begin]
+    if len({done for done, _ in rows}) < 2:
+        return 0.0
+    done, held = np.array(rows).T
+    return float(np.polyfit(done, held, 1)[0] * 1000)
+
+
+def records(result: Soak, requests: int) -> list[Record]:
+    """The figures and their bars."""
+    count = result.outcomes
+    share = count["mismatch"] / requests
+    lines = [
+        Record("requests", requests, ""),
+        Record("lost", count["lost"], "", bar="0", holds=count["lost"] == 0),
+        Record("wrong", count["wrong"], "", bar="0", holds=count["wrong"] == 0),
+        Record(
+            "batched ≠ alone",
+            100 * share,
+            "%",
+            bar=f"≤ {MISMATCHES:.0%}",
+            holds=share <= MISMATCHES,
+        ),
+    ]
+    flat = f"≤ {GROWTH:g} from 5,000 requests on"
+    for column, name in enumerate(("node", "engine")):
+        slope = growth(result.memory, column)
+        lines += [
+            Record(f"{name}: memory at the end", result.memory[-1][1][column], "MB"),
+            Record(
+                f"{name}: growth",
+                slope,
+                "MB per 1,000",
+                bar=flat,
+                holds=slope <= GROWTH if requests >= 5000 else None,
+            ),
+        ]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--together", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--model", default="starter")
+    parser.add_argument("--peer", action="store_true", help="soak llama.cpp's server instead")
+    args = parser.parse_args()
+    start = llama_server.start if args.peer else node.start
+    with start(ensure(args.model), slots=SLOTS, context=2048) as server:
+        result = asyncio.run(
+            soak(server, requests=args.requests, together=args.together, tokens=args.tokens)
+        )
+    name = f"soak{'-peer' if args.peer else ''}{'-long' if args.requests >= 5000 else ''}"
+    publish(name, records(result, args.requests), notes=result.problems)
+
+
+if __name__ == "__main__":
+    main()
