@@ -5,6 +5,7 @@ import pty
 import select
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Mapping, Sequence
 
@@ -14,12 +15,13 @@ class Terminal:
 
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         self._master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (30, 100))
         self.process = subprocess.Popen(
             arguments,
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+            env={**environ, "TERM": "xterm"},
             start_new_session=True,
             preexec_fn=_take_terminal,
         )
@@ -64,7 +66,7 @@ class Terminal:
             self.seen += data.decode("utf-8", "replace")
             if "\x1b[6n" in self.seen:  # where is the cursor?
                 self.seen = self.seen.replace("\x1b[6n", "")
-                self.type("\x1b[1;1R")
+                self.type("\x1b[25;1R")
 
 
 def _take_terminal() -> None:

@@ -32,7 +32,7 @@ def open_chat(home: Path, serve: Callable[..., Served]) -> Iterator[Callable[...
     def start(node: Served, *flags: str) -> Terminal:
         arguments = [sys.executable, "-m", "ai_assistant.cli.main", "chat", "--url", node.url]
         opened.append(Terminal([*arguments, *flags], environ))
-        opened[-1].expect(">>> ")
+        opened[-1].expect(">>>")
         return opened[-1]
 
     yield start
@@ -61,7 +61,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(
     chat.expect("word3")
     chat.type(CTRL_C)
     chat.expect("(stopped)")
-    chat.expect(">>> ")
+    chat.expect(">>>")
     deadline = time.monotonic() + 5
     while not node.service.closed and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -81,7 +81,7 @@ def test_ctrl_c_at_the_prompt_clears_the_line(
     chat.expect("half a question")
     chat.type(CTRL_C)
     chat.expect("Ctrl-D leaves.")
-    chat.expect(">>> ")
+    chat.expect(">>>")
     chat.type("whole\r")
     chat.expect("Hello")
     chat.type("/exit\r")
@@ -101,9 +101,9 @@ def test_more_than_one_line(open_chat: Open, serve: Callable[..., Served]) -> No
     chat.type(f"one{ALT_ENTER}two\r")
     chat.expect("Hello")
     assert question(node) == "one\ntwo"
-    chat.expect(">>> ")
+    chat.expect(">>>")
     chat.type('"""three\r')
-    chat.expect("... ")
+    chat.expect("...")
     chat.type('four"""\r')
     chat.expect("Hello")
     assert question(node) == "three\nfour"
@@ -116,7 +116,7 @@ def test_history_lasts_and_is_private(
     chat = open_chat(node)
     chat.type("remember me\r")
     chat.expect("Hello")
-    chat.expect(">>> ")
+    chat.expect(">>>")
     chat.type(CTRL_D)
     chat.leave()
     file = home / "data/ai-assistant/chat-history"
@@ -140,8 +140,17 @@ def test_the_first_words_say_what_this_is(open_chat: Open, serve: Callable[..., 
 
 def test_commands_are_completed(open_chat: Open, serve: Callable[..., Served]) -> None:
     chat = open_chat(serve())
-    chat.type("/regen\t\r")
+    complete(chat, "/regen", "have the last question", "erate")
     chat.expect("There is no answer to give again.")
-    chat.expect(">>> ")
-    chat.type("/model org\t\r")
+    chat.expect(">>>")
+    complete(chat, "/model org", "org/big", "/big")
     chat.expect("org/big answers from now on.")
+
+
+def complete(chat: Terminal, typed: str, offered: str, added: str) -> None:
+    """Type, wait for the menu, take its first line."""
+    chat.type(typed)
+    chat.expect(offered)
+    chat.type("\t")
+    chat.expect(added)
+    chat.type("\r")
