@@ -1,14 +1,13 @@
 """Models for the engine's tests: the bundled one and random ones of each class."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from benchmarks.tiny import make
+from tests.engine.harness import Bench
 
 from ai_assistant.engine.kernels import Model
 from ai_assistant.store.models import starter_path
-from tests.engine.harness import Bench
 
 MakeBench = Callable[..., Bench]
 

@@ -1,14 +1,16 @@
 """The engine on real kernels: many at once give what one at a time gives, and nobody is lost."""
 
 import pytest
+from tests.engine.conftest import MakeBench
+from tests.engine.harness import Bench
 
 from ai_assistant.engine.kernels import Model
 from ai_assistant.protocol.frames import Abort
 from ai_assistant.protocol.requests import Priority, Sampling
-from tests.engine.conftest import MakeBench
-from tests.engine.harness import Bench
 
-SYSTEM = "<|im_start|>system\n" + "You are Ember, a small and friendly assistant. " * 40 + "<|im_end|>\n"
+SYSTEM = (
+    "<|im_start|>system\n" + "You are Ember, a small and friendly assistant. " * 40 + "<|im_end|>\n"
+)
 
 
 def chat(text: str, system: str = "") -> str:
@@ -250,7 +252,13 @@ def test_whole_state_models_batch_correctly(whole_state_model: Model) -> None:
     texts: list[list[str]] = []
     for slots in (1, 4):
         bench = Bench(
-            whole_state_model, "", slots=slots, retained=0, threads=1, threads_batch=1, chunk=128  # type: ignore[arg-type]
+            whole_state_model,
+            "",
+            slots=slots,
+            retained=0,
+            threads=1,
+            threads_batch=1,
+            chunk=128,  # type: ignore[arg-type]
         )
         for index, prompt in enumerate(prompts):
             bench.ask(f"r{index}", prompt, max_tokens=20)

@@ -39,7 +39,7 @@ class RunningGateway:
     service: FakeService = field(default_factory=FakeService)
     url: str = ""
     ended: bool = False
-    shared: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=10))
+    shared: httpx.Client = field(default_factory=lambda: _kept_open())
     """A client that keeps its connection."""
 
     @property
@@ -53,8 +53,7 @@ class RunningGateway:
         return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=10)
 
     def post(self, path: str = "/v1/chat/completions", **options: Any) -> httpx.Response:
-        with httpx.Client(timeout=10, trust_env=False) as client:
-            return client.post(self.url + path, **options)
+        return self.shared.post(self.url + path, **options)
 
     @staticmethod
     def as_json(value: Any) -> bytes:
@@ -62,8 +61,7 @@ class RunningGateway:
         return json.dumps(value).encode()
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        with httpx.Client(timeout=10, trust_env=False) as client:
-            return client.get(self.url + path, **options)
+        return self.shared.get(self.url + path, **options)
 
     def error(self, status: int, path: str = "/v1/chat/completions", **options: Any) -> Any:
         """Post, expect an error with that status; gives the `error` object."""
@@ -90,6 +88,10 @@ class RunningGateway:
             connection.settimeout(10)
             connection.connect(("127.0.0.1", self.port))
             yield connection
+
+
+def _kept_open() -> httpx.Client:
+    return httpx.Client(trust_env=False, timeout=10, verify=False)
 
 
 def _event(line: str) -> Any:
@@ -136,6 +138,7 @@ class RunningGateways:
             yield gateway, lambda: self._set(stop)
         finally:
             self._set(stop)
+            gateway.shared.close()
             eventually(lambda: gateway.ended)
 
     def stop(self) -> None:

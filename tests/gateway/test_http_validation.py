@@ -102,13 +102,13 @@ def test_messages_are_plain_words(gateway: RunningGateway) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "ends in the middle, at byte 0"),
-        (b'{"messages": [', "ends in the middle, at byte 14"),
+        (b"", "ends in the middle (0 bytes)"),
+        (b'{"messages": [', "ends in the middle (14 bytes)"),
         (b'{"messages": NaN}', "byte 13"),
-        (b"{} x", "trailing characters (byte 3)"),
+        (b'{"messages": [{"role": "user"}]} x', "trailing characters"),
         (b'{"model": "\xff"}', "position 11"),
         (b'{"messages": [{"role": "\xc3("}]}', "position 24"),
-        (b'{"messages": [{"role": "\\ud800x"}]}', "surrogate"),
+        (b'{"messages": [{"role": "\\ud800x"}]}', "escape"),
         (b"[]", "expected an object, got a list"),
         (b"5", "expected an object"),
         (b'{"a":' + b"[" * 100_000, "nested too deeply"),
@@ -128,62 +128,33 @@ def test_compressed_bodies_are_refused(gateway: RunningGateway) -> None:
     assert error["code"] == "unsupported_feature"
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-values = st.recursive(
+scalars: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+)
+values: st.SearchStrategy[Any] = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
     ),
     max_leaves=6,
 )
-parts = st.lists(st.fixed_dictionaries({"type": values}, optional={"text": values}), max_size=2)
-messages = st.lists(
+parts: st.SearchStrategy[Any] = st.lists(
+    st.fixed_dictionaries({"type": values}, optional={"text": values}), max_size=2
+)
+messages: st.SearchStrategy[Any] = st.lists(
     st.fixed_dictionaries(
         {"role": st.sampled_from(["user", "assistant", "tool"]) | values},
         optional={"content": st.text() | parts | values, "tool_calls": values, "name": values},
     ),
     max_size=2,
 )
-FIELDS = [
-    "model",
-    "stream",
-    "stream_options",
-    "max_tokens",
-    "max_completion_tokens",
-    "n",
-    "stop",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "seed",
-    "logit_bias",
-    "response_format",
-    "guided_json",
-    "grammar",
-    "priority",
-    "service_tier",
-    "logprobs",
-    "top_logprobs",
-    "tools",
-    "tool_choice",
-    "reasoning",
-    "reasoning_effort",
-    "chat_template_kwargs",
-    "timings",
-    "echo",
-    "suffix",
-    "best_of",
-    "prompt",
-    "input",
-    "encoding_format",
-    "dimensions",
-    "functions",
-    "unknown",
-]
-bodies = st.fixed_dictionaries(
+SAMPLING = "temperature top_p top_k min_p repeat_penalty presence_penalty seed logit_bias n stop"
+OUTPUT = "max_tokens max_completion_tokens response_format guided_json grammar logprobs"
+CHAT = "top_logprobs tools tool_choice functions reasoning reasoning_effort chat_template_kwargs"
+OTHERS = "model stream stream_options priority service_tier timings echo suffix best_of prompt"
+EMBEDDINGS = "input encoding_format dimensions unknown"
+FIELDS = [name for names in (SAMPLING, OUTPUT, CHAT, OTHERS, EMBEDDINGS) for name in names.split()]
+bodies: st.SearchStrategy[Any] = st.fixed_dictionaries(
     {"messages": messages | values},
     optional=dict.fromkeys(FIELDS, values),
 )

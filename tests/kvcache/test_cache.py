@@ -156,7 +156,9 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 def _common(a: list[int], b: list[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
 
 
 TestCacheMachine = CacheMachine.TestCase

@@ -17,7 +17,7 @@ from ai_assistant.engine.sequence import Sequence
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.kvcache.cache import KvCache
 from ai_assistant.protocol.chunks import FinishReason, TokenLogprob, TopLogprob
-from ai_assistant.protocol.errors import EngineError, ErrorInfo, Overloaded
+from ai_assistant.protocol.errors import AssistantError, EngineError, Overloaded
 from ai_assistant.protocol.frames import Abort, EnginePlan, Failed, Report, Shutdown
 from ai_assistant.protocol.status import EngineStatus
 
@@ -173,11 +173,14 @@ class Engine:
         """The kernels failed: the state of these sequences is lost, the others go on."""
         self._batcher.unbook(parts)
         for request_id in {part.sequence.request.request_id for part in parts}:
-            for sequence in self._batcher.of_request(request_id):
-                self._batcher.finish(sequence, keep=False)
-            self._outbox.close(request_id)
-            info = EngineError(f"The kernels failed on this request: {error}").info()
-            self._reports.send(Failed(request_id, info))
+            self._refuse(request_id, EngineError(f"The kernels failed on this request: {error}"))
+
+    def _refuse(self, request_id: str, error: AssistantError) -> None:
+        """A request that was accepted ends with an error."""
+        for sequence in self._batcher.of_request(request_id):
+            self._batcher.finish(sequence, keep=False)
+        self._outbox.close(request_id)
+        self._reports.send(Failed(request_id, error.info()))
 
     # Commit.
 
@@ -211,10 +214,15 @@ class Engine:
                 self._append(sequence, token, None)
             return
         for sequence, row in zip(ready, logits, strict=True):
+            if sequence.slot < 0:  # its request was refused a moment ago
+                continue
             raw = row.copy() if sequence.request.logprobs is not None else None
-            token = sequence.sampler.choose(row, sequence.tokens)
-            logprob = None if raw is None else self._logprob(sequence, raw, token)
-            self._append(sequence, token, logprob)
+            try:
+                token = sequence.sampler.choose(row, sequence.tokens)
+                logprob = None if raw is None else self._logprob(sequence, raw, token)
+                self._append(sequence, token, logprob)
+            except AssistantError as error:
+                self._refuse(sequence.request.request_id, error)
 
     def _append(self, sequence: Sequence, token: int, logprob: TokenLogprob | None) -> None:
         """The sequence goes on with `token`, or ends."""
@@ -297,9 +305,3 @@ class Engine:
                 batch.add(sequence, 0, array("i", [token]), True)
             self._context.decode(batch)
             self._context.clear()
-
-
-def error_info(error: Exception) -> ErrorInfo:
-    """Any error as data: our own as it is, others as a fault of the engine."""
-    info = getattr(error, "info", None)
-    return info() if info else EngineError(f"{type(error).__name__}: {error}").info()

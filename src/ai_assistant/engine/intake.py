@@ -1,13 +1,16 @@
 """From a request to sequences: template, tokens, limits, grammar. Runs beside the loop."""
 
 from array import array
+from functools import cached_property
 
 from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.sampling import Sampler
 from ai_assistant.engine.sequence import Sequence
-from ai_assistant.engine.text.formats import choose_parser
-from ai_assistant.engine.text.grammar import Grammars
+from ai_assistant.engine.text.formats import OutputParser, Plain, choose_parser
+from ai_assistant.engine.text.grammar import output_grammar
+from ai_assistant.engine.text.mask import TokenMask
+from ai_assistant.engine.text.mask import Vocabulary as GrammarVocabulary
 from ai_assistant.engine.text.template import ChatTemplate
 from ai_assistant.protocol.errors import (
     AssistantError,
@@ -44,17 +47,24 @@ class Intake:
         self._template = ChatTemplate(
             model.chat_template, self._bos, vocabulary.text(vocabulary.eos)
         )
-        self._grammars = Grammars(
-            vocabulary.all_pieces,
-            special=vocabulary.control | vocabulary.ends,
-            eos=vocabulary.eos,
-            encode=lambda text: vocabulary.tokenize(text, add_special=False, parse_special=False),
-        )
         self._defaults = {
             name: kind(model.metadata[key])
             for name, (key, kind) in _DEFAULTS.items()
             if key in model.metadata
         }
+
+    @cached_property
+    def _grammar_vocabulary(self) -> GrammarVocabulary:
+        """Made with the first grammar: it takes about half a second."""
+        vocabulary = self._vocabulary
+        return GrammarVocabulary(
+            vocabulary.all_pieces(),
+            vocabulary.control,
+            sorted(vocabulary.ends) or [vocabulary.eos],
+            lambda text: vocabulary.tokenize(
+                text.decode("utf-8", "replace"), add_special=False, parse_special=False
+            ),
+        )
 
     def prepare(self, order: Generate | Embed) -> list[Sequence] | Failed:
         """The request's sequences, or the reason why there are none."""
@@ -71,37 +81,43 @@ class Intake:
             return Failed(order.request.request_id, info)
 
     def _sequences(self, request: GenerateRequest) -> list[Sequence]:
+        chat = request.prompt if isinstance(request.prompt, ChatPrompt) else None
         text, tokens = self._tokens(request.prompt)
         self._check_length(tokens)
+        mask = self._mask(request, chat, text)
         sampling = self._resolve(request.sampling)
         limit = self._limit
         if request.max_tokens is not None:
             limit = min(limit, len(tokens) + max(request.max_tokens, 1))
         return [
-            self._sequence(request, index, tokens, text, sampling, limit)
+            Sequence(
+                request,
+                index,
+                array("i", tokens),
+                limit,
+                Sampler(sampling, index=index, mask=mask.copy() if mask else None),
+                TextOutput(self._vocabulary, self._parser(chat, text), request.stop),
+            )
             for index in range(request.n)
         ]
 
-    def _sequence(
-        self,
-        request: GenerateRequest,
-        index: int,
-        tokens: "array[int]",
-        text: str,
-        sampling: Sampling,
-        limit: int,
-    ) -> Sequence:
-        chat = request.prompt if isinstance(request.prompt, ChatPrompt) else None
-        mask = self._grammars.mask(request.format, chat, self._template.source, text)
-        parser = choose_parser(self._template.source, chat, text) if chat else None
-        return Sequence(
-            request,
-            index,
-            array("i", tokens),
-            limit,
-            Sampler(sampling, index=index, mask=mask),
-            TextOutput(self._vocabulary, parser, request.stop),
+    def _mask(
+        self, request: GenerateRequest, chat: ChatPrompt | None, text: str
+    ) -> TokenMask | None:
+        if request.format.kind == "text" and not (chat and chat.tools):
+            return None
+        grammar = output_grammar(
+            request.format,
+            chat,
+            template_source=self._template.source,
+            rendered=text,
+            specials=self._grammar_vocabulary.specials,
         )
+        return TokenMask(grammar, self._grammar_vocabulary) if grammar else None
+
+    def _parser(self, chat: ChatPrompt | None, text: str) -> OutputParser | None:
+        parser = choose_parser(self._template.source, chat, text)
+        return None if isinstance(parser, Plain) else parser
 
     def _tokens(self, prompt: Prompt) -> tuple[str, "array[int]"]:
         if isinstance(prompt, ChatPrompt):

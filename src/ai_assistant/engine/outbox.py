@@ -17,7 +17,16 @@ FLUSH_SECONDS = 0.008
 class _Open:
     """A request that has not ended: what of it is left, what it has used."""
 
-    __slots__ = ("cached", "completion", "decode", "left", "prefill", "prompt", "queue", "reasoning")
+    __slots__ = (
+        "cached",
+        "completion",
+        "decode",
+        "left",
+        "prefill",
+        "prompt",
+        "queue",
+        "reasoning",
+    )
 
     def __init__(self, first: Sequence, choices: int) -> None:
         self.left = choices

@@ -10,9 +10,12 @@ from array import array
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ai_assistant.protocol.requests import Sampling
 
+Row = NDArray[np.float32]
+"""One logit per token of the vocabulary."""
 REPETITION_WINDOW = 64
 """Tokens that the repetition penalty looks back, as llama.cpp's default."""
 
@@ -22,7 +25,7 @@ _FLOORS = (-6.0, -12.0, -20.0)
 class Mask(Protocol):
     """What a grammar allows next."""
 
-    def apply(self, row: np.ndarray) -> None:
+    def mask(self, logits: Row) -> None:
         """Set what is not allowed to minus infinity."""
         ...
 
@@ -50,7 +53,7 @@ class Sampler:
         self.plain_greedy = self.temperature <= 0 and not edits
         """The answer is the row's largest value: no call of `choose` is needed."""
 
-    def choose(self, row: np.ndarray, tokens: "array[int]") -> int:
+    def choose(self, row: Row, tokens: "array[int]") -> int:
         """The next token after `tokens`; `row` is float32, one value per token of the vocabulary."""
         self._edit(row, tokens)
         if self.temperature <= 0:
@@ -66,12 +69,12 @@ class Sampler:
         if self.presence or self.frequency:
             self._counts[token] = self._counts.get(token, 0) + 1
 
-    def _edit(self, row: np.ndarray, tokens: "array[int]") -> None:
+    def _edit(self, row: Row, tokens: "array[int]") -> None:
         for token, bias in self.bias.items():
             if 0 <= token < len(row):
                 row[token] += bias
         if self.mask:
-            self.mask.apply(row)
+            self.mask.mask(row)
         if self.repetition != 1.0:
             recent = np.asarray(tokens[-REPETITION_WINDOW:])
             values = row[recent]
@@ -82,9 +85,7 @@ class Sampler:
             row[seen] -= self.presence + self.frequency * times
 
 
-def draw(
-    row: np.ndarray, temperature: float, top_k: int, top_p: float, min_p: float, point: float
-) -> int:
+def draw(row: Row, temperature: float, top_k: int, top_p: float, min_p: float, point: float) -> int:
     """The token that the uniform number `point` in [0, 1) falls on, after all cuts."""
     scaled = (row - row.max()) / np.float32(temperature)
     if not top_k and top_p >= 1.0 and min_p <= 0.0:
@@ -105,9 +106,7 @@ def draw(
     return int(kept[_pick(weights, point)])
 
 
-def _candidates(
-    scaled: np.ndarray, top_k: int, top_p: float, min_p: float
-) -> tuple[np.ndarray, float]:
+def _candidates(scaled: Row, top_k: int, top_p: float, min_p: float) -> tuple[Row, float]:
     """Ids that hold every token which survives the cuts, and the weight of the whole vocabulary
     where it matters. The largest value of `scaled` is 0, so its weight is 1.
 
@@ -129,12 +128,12 @@ def _candidates(
     return np.flatnonzero(scaled >= min(floor, 0.0)), total
 
 
-def _pick(weights: np.ndarray, point: float) -> int:
+def _pick(weights: Row, point: float) -> int:
     sums = np.cumsum(weights, dtype=np.float64)
     return min(int(np.searchsorted(sums, point * sums[-1], side="right")), len(weights) - 1)
 
 
-def log_probabilities(row: np.ndarray, token: int, count: int) -> tuple[float, list[int], list[float]]:
+def log_probabilities(row: Row, token: int, count: int) -> tuple[float, list[int], list[float]]:
     """The chosen token's natural-log probability, and the `count` likeliest ids with theirs.
 
     Of the model's own distribution, before bias, penalties and temperature.

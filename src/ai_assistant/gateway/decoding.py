@@ -69,7 +69,7 @@ def _in_words(match: re.Match[str]) -> str:
 def _malformed(error: msgspec.DecodeError, body: bytes) -> str:
     words = str(error)
     if "truncated" in words:
-        return f"it ends in the middle, at byte {len(body)}"
+        return f"it, or a \\u escape in it, ends in the middle ({len(body)} bytes)"
     return words.removeprefix("JSON is malformed: ")
 
 

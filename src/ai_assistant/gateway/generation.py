@@ -50,7 +50,7 @@ async def _send_events(exchange: Exchange, feed: Feed, answer: Answer) -> None:
         while True:
             events = answer.events(pieces) if pieces or feed.ended else PING
             if feed.ended:
-                await exchange.send_events(events + answer.end(), last=True)
+                await exchange.send_events(events + _end(answer), last=True)
                 return
             await exchange.send_events(events)
             pieces = await feed.take()
@@ -65,3 +65,10 @@ async def _send_events(exchange: Exchange, feed: Feed, answer: Answer) -> None:
         _log.exception("request %s failed in the middle of its stream", exchange.request_id)
         error = AssistantError(f"Something went wrong here. See the log: {exchange.request_id}.")
         await exchange.send_events(error_event(error), last=True)
+
+
+def _end(answer: Answer) -> bytes:
+    try:
+        return answer.end()
+    except AssistantError as error:
+        return error_event(error)

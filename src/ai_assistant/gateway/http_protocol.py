@@ -20,6 +20,7 @@ class BoundedHttp(HttpToolsProtocol):
     settings: ClassVar[GatewaySettings] = GatewaySettings()
     _head_open = True
     _head_bytes = 0
+    _unparsed = 0
     _too_large = False
     _unread = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -35,30 +36,37 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; refuse a head that grows over the limit before it ends."""
-        if self._head_open:
-            self._head_bytes += len(data)
+        """Parse; refuse a single header that grows over the limit before it ends."""
+        grows = self._head_open
         super().data_received(data)
-        if self._head_open and self._head_bytes > self.settings.max_header_bytes:
-            self._refuse(self._headers_error())
+        if grows and self._head_open:
+            self._unparsed += len(data)
+            if self._unparsed > self.settings.max_header_bytes:
+                self._refuse(self._headers_error())
 
     def on_message_begin(self) -> None:
         """A request begins; its answer may have to be cut off."""
         super().on_message_begin()
         self.scope["state"]["abort"] = self.transport.abort  # pyright: ignore[reportTypedDictNotRequiredAccess]
         self._head_open = True
-        self._head_bytes = 0
+        self._head_bytes = self._unparsed = 0
         if self._head_timer is None:
             self._arm_head_timer()
 
+    def on_url(self, url: bytes) -> None:
+        """A part of the address."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A whole header."""
+        super().on_header(name, value)
+        self._count(len(name) + len(value) + 4)
+
     def on_headers_complete(self) -> None:
-        """The head is whole; raising makes the parser give up."""
+        """The head is whole."""
         self._head_open = False
         self._disarm_head_timer()
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self.settings.max_header_bytes:
-            self._too_large = True
-            raise ValueError("headers too large")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -74,6 +82,13 @@ class BoundedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """The parser gave up."""
         self._refuse(self._headers_error() if self._too_large else InvalidRequest(msg))
+
+    def _count(self, size: int) -> None:
+        """Raising makes the parser give up."""
+        self._head_bytes += size
+        if self._head_bytes > self.settings.max_header_bytes:
+            self._too_large = True
+            raise ValueError("headers too large")
 
     def _headers_error(self) -> HeadersTooLarge:
         limit = self.settings.max_header_bytes

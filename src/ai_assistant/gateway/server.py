@@ -16,7 +16,7 @@ from ai_assistant.protocol.errors import InvalidRequest
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
-_LAST_WORDS_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 1.0
 
 
 class AddressInUse(InvalidRequest):

@@ -177,7 +177,7 @@ def to_choice(choice: str | ChosenTool | None, tools: tuple[Tool, ...]) -> ToolC
 def _named_choice(choice: ChosenTool, tools: tuple[Tool, ...]) -> ToolChoice:
     if choice.type != "function":
         raise UnsupportedFeature(
-            f"tool_choice: the type {choice.type} is not supported; name a function.",
+            f"tool_choice.type: {choice.type} is not supported; name a function.",
             param="tool_choice.type",
         )
     if choice.function is None:

@@ -38,9 +38,7 @@ class Batch:
         self.size = 0
         self.outputs = 0
 
-    def add(
-        self, sequence: int, position: int, tokens: Sequence[int], output: bool
-    ) -> None:
+    def add(self, sequence: int, position: int, tokens: Sequence[int], output: bool) -> None:
         """Append consecutive tokens of one sequence; `output` asks for the last one's logits.
 
         Raises `ValueError` when they do not fit: libllama would abort.

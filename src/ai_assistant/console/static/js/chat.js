@@ -102,6 +102,7 @@ export class Chat extends EventTarget {
     const generation = new Generation(conversation, this.model, old?.id);
     this.open.set(conversation.id, conversation);
     const run = generation.run();
+    generation.addEventListener("changed", () => generation.phase === "loading" && models.refresh());
     this.show(conversation);
     await run;
     this.open.delete(conversation.id);

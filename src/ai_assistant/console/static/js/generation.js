@@ -65,8 +65,9 @@ export class Generation extends EventTarget {
         return;
       } catch (error) {
         if (error.code !== "model_loading" || !this.empty) throw error;
-        this.loading = error.loading ?? {};
+        this.loading ??= { progress: error.loading?.progress };
         this.enter("loading");
+        this.lookAtStatus();
         await pause((error.retryAfter ?? 2) * 1000, this.abort.signal);
       }
     }

@@ -99,9 +99,10 @@ function waitingLine() {
       const percent = Math.round((state.progress ?? 0) * 100);
       bar.style.width = `${percent}%`;
       track.setAttribute("aria-valuenow", percent);
-      track.setAttribute("aria-label", t("loadingModel", { model }));
-      say(text, "loadingModel", { model });
-      if (state.eta_seconds) say(eta, "loadingEta", { seconds: seconds(Math.ceil(state.eta_seconds)) });
+      track.setAttribute("aria-label", t("loadingModel", { model, percent }));
+      say(text, "loadingModel", { model, percent });
+      eta.hidden = !state.eta_seconds;
+      say(eta, "loadingEta", { seconds: seconds(Math.ceil(state.eta_seconds ?? 0)) });
     },
   };
 }

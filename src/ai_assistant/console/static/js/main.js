@@ -19,7 +19,7 @@ setLanguage(languageChoice());
 onKeyNeeded(askForKey);
 
 const chat = new Chat();
-const status = new StatusPage();
+const status = new StatusPage(leaveStatus);
 const sidebar = new Sidebar({
   chat,
   onNew: startNew,
@@ -59,6 +59,12 @@ function startNew() {
   if (location.hash) history.pushState(null, "", location.pathname);
   route();
   chat.startNew();
+}
+
+function leaveStatus() {
+  const { id, stored } = chat.conversation;
+  history.pushState(null, "", stored ? `#/c/${id}` : location.pathname);
+  route();
 }
 
 function route() {

@@ -13,6 +13,7 @@ const ALLOWED = {
     "table", "thead", "tbody", "tr", "th", "td",
   ],
   ALLOWED_ATTR: ["href", "title", "class", "start", "align"],
+  ADD_URI_SAFE_ATTR: ["align", "start", "title"],
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,

@@ -67,7 +67,7 @@ function head({ model, state, default: byDefault }) {
 function loading({ model, progress, eta_seconds: eta }) {
   const percent = Math.round(progress * 100);
   return h("div", { class: "loading" },
-    h("p", {}, `${t("loadingModel", { model: model.id })} · ${percent} % `,
+    h("p", {}, `${t("loadingModel", { model: model.id, percent })} `,
       eta && h("span", { class: "muted", t: "loadingEta", tArgs: { seconds: number(Math.ceil(eta)) } })),
     stacked([["bar", progress]], `${percent} %`));
 }

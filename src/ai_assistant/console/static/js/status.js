@@ -4,19 +4,23 @@ import { json } from "./api.js";
 import { h, say } from "./dom.js";
 import { bytes, duration } from "./format.js";
 import { t } from "./i18n.js";
+import { iconButton } from "./message-view.js";
 import { ModelCard } from "./status-card.js";
 
 const EVERY_MS = 1000;
 
 export class StatusPage {
-  constructor() {
+  constructor(onBack) {
     this.cards = new Map();
     this.facts = h("dl", { class: "facts" });
     this.notice = h("p", { class: "notice error", role: "alert", hidden: true });
     this.models = h("div", { class: "cards" });
     this.element = h("section", { class: "status", hidden: true },
       h("div", { class: "status-inner" },
-        h("h1", { t: "statusTitle" }), this.notice, this.facts, this.models));
+        h("header", { class: "status-head" },
+          h("h1", { t: "statusTitle" }),
+          iconButton("close", "back", onBack)),
+        this.notice, this.facts, this.models));
     document.addEventListener("visibilitychange", () => this.wake());
     document.addEventListener("languagechanged", () => this.last && this.draw(this.last));
   }
