@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +80,7 @@ class RunningGateway:
         return [_event(line) for line in lines]
 
     @contextmanager
-    def connect(self, receive_buffer: int | None = None) -> Iterator[socket.socket]:
+    def connect(self, receive_buffer: int | None = None) -> Generator[socket.socket]:
         """A bare connection."""
         with socket.socket() as connection:
             if receive_buffer is not None:
@@ -88,6 +88,10 @@ class RunningGateway:
             connection.settimeout(10)
             connection.connect(("127.0.0.1", self.port))
             yield connection
+
+
+def _on_any_port(settings: dict[str, Any]) -> GatewaySettings:
+    return GatewaySettings(port=0, **settings)
 
 
 def _kept_open() -> httpx.Client:
@@ -122,7 +126,7 @@ class RunningGateways:
 
     def with_settings(self, **settings: Any) -> RunningGateway:
         """The server with those settings, its service as new."""
-        wanted = GatewaySettings(**{"port": 0, **settings})
+        wanted = _on_any_port(settings)
         if wanted not in self._running:
             self._running[wanted] = self._start(wanted, self._stop)
         gateway = self._running[wanted]
@@ -130,10 +134,10 @@ class RunningGateways:
         return gateway
 
     @contextmanager
-    def alone(self, **settings: Any) -> Iterator[tuple[RunningGateway, Callable[[], None]]]:
+    def alone(self, **settings: Any) -> Generator[tuple[RunningGateway, Callable[[], None]]]:
         """A server of the test's own, and the function that tells it to stop."""
         stop = asyncio.Event()
-        gateway = self._start(GatewaySettings(**{"port": 0, **settings}), stop)
+        gateway = self._start(_on_any_port(settings), stop)
         try:
             yield gateway, lambda: self._set(stop)
         finally:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from ai_assistant.protocol.chunks import TokenChunk
@@ -100,24 +102,24 @@ def test_usage_and_timings_when_asked(gateway: RunningGateway) -> None:
     assert events[-2]["timings"]["cache_n"] == 4
 
 
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
-        ({"prompt": []}, "prompt"),
-        ({"prompt": [1, "a"]}, "prompt"),
-        ({"prompt": [[]]}, "prompt[0]"),
-        ({"prompt": ["a"] * 257}, "prompt"),
-        ({"prompt": ["a"] * 17, "n": 16}, "prompt"),
-        ({"prompt": "a", "suffix": "b"}, "suffix"),
-        ({"prompt": "a", "best_of": 2}, "best_of"),
-        ({"prompt": [1], "echo": True}, "echo"),
-        ({"prompt": "a", "echo": True, "logprobs": 1}, "echo"),
-        ({"prompt": "a", "logprobs": 21}, "logprobs"),
-        ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
-        ({"prompt": [-1]}, "prompt[0]"),
-        ({}, "prompt"),
-    ],
-)
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"prompt": []}, "prompt"),
+    ({"prompt": [1, "a"]}, "prompt"),
+    ({"prompt": [[]]}, "prompt[0]"),
+    ({"prompt": ["a"] * 257}, "prompt"),
+    ({"prompt": ["a"] * 17, "n": 16}, "prompt"),
+    ({"prompt": "a", "suffix": "b"}, "suffix"),
+    ({"prompt": "a", "best_of": 2}, "best_of"),
+    ({"prompt": [1], "echo": True}, "echo"),
+    ({"prompt": "a", "echo": True, "logprobs": 1}, "echo"),
+    ({"prompt": "a", "logprobs": 21}, "logprobs"),
+    ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
+    ({"prompt": [-1]}, "prompt[0]"),
+    ({}, "prompt"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param"), WRONG)
 def test_what_cannot_be_is_refused(
     gateway: RunningGateway, fields: dict[str, object], param: str
 ) -> None:
