@@ -68,6 +68,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(
     assert len(node.service.closed) == 1, "the model went on"
     chat.type("short\r")
     chat.expect("messages: 3")  # what was said before Ctrl-C is kept
+    chat.expect(">>>")
     chat.type(CTRL_D)
     assert chat.leave() == 0
 
@@ -84,6 +85,7 @@ def test_ctrl_c_at_the_prompt_clears_the_line(
     chat.expect(">>>")
     chat.type("whole\r")
     chat.expect("Hello")
+    chat.expect(">>>")
     chat.type("/exit\r")
     assert chat.leave() == 0
     assert len(node.service.asked) == 1
