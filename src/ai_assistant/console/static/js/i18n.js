@@ -68,10 +68,10 @@ const ENGLISH = {
   defaultModel: "default", parameters: "parameters", context: "context", embedding: "embeddings",
   decodeSpeed: "Writing", prefillSpeed: "Reading", tokensPerSecond: "tokens/s",
   slots: "Requests", running: "running", waitingRequests: "waiting", parked: "parked", ofSlots: "of {slots} slots",
-  kvCache: "KV cache", used: "in use", retained: "kept", free: "free", cells: "tokens",
+  kvCache: "KV cache", used: "in use", retained: "kept", free: "free",
   promptTokens: "Prompt tokens", cached: "remembered", computed: "computed", generated: "written",
   perStep: "Time per step", kernels: "kernels", python: "Python", restarts: "Restarts", threads: "Threads",
-  steps: "Steps", engineMemory: "Engine memory",
+  engineMemory: "Engine memory",
 };
 
 const CHINESE = {
@@ -140,10 +140,10 @@ const CHINESE = {
   defaultModel: "默认", parameters: "参数", context: "上下文", embedding: "嵌入",
   decodeSpeed: "生成", prefillSpeed: "读取", tokensPerSecond: "词元/秒",
   slots: "请求", running: "运行", waitingRequests: "等待", parked: "暂存", ofSlots: "共 {slots} 个槽位",
-  kvCache: "KV 缓存", used: "使用中", retained: "保留", free: "空闲", cells: "词元",
+  kvCache: "KV 缓存", used: "使用中", retained: "保留", free: "空闲",
   promptTokens: "提示词元", cached: "来自缓存", computed: "新计算", generated: "已生成",
   perStep: "每步用时", kernels: "内核", python: "Python", restarts: "重启次数", threads: "线程",
-  steps: "步数", engineMemory: "引擎内存",
+  engineMemory: "引擎内存",
 };
 
 let words = ENGLISH;
