@@ -74,7 +74,11 @@ def _on_signals(stop: asyncio.Event, now: asyncio.Event) -> None:
         try:
             loop.add_signal_handler(number, heard)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(heard))
+            signal.signal(number, lambda _number, _frame: _wake(loop, heard))
+
+
+def _wake(loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(heard)
 
 
 def _build_scheduler(settings: config.Settings) -> Scheduler:

@@ -8,7 +8,7 @@ from ai_assistant.engine.engine import Engine
 from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.sampling import Sampler
-from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.protocol.chunks import TokenChunk, Usage
 from ai_assistant.protocol.frames import Chunks, EnginePlan, EngineReport, Failed, Shutdown
 from ai_assistant.protocol.requests import GenerateRequest, Priority, Sampling, TextPrompt
@@ -81,17 +81,19 @@ class Bench:
         )
         tokens = array("i", prompt) if isinstance(prompt, list) else self.tokens(prompt)
         self.orders.arrivals.put(
-            [
-                Sequence(
-                    request,
-                    index,
-                    array("i", tokens),
-                    min(len(tokens) + max_tokens, self.plan.context_limit),
-                    Sampler(request.sampling, index=index),
-                    TextOutput(self.model.vocabulary, None, stop),
-                )
-                for index in range(n)
-            ]
+            Prepared(
+                [
+                    Sequence(
+                        request,
+                        index,
+                        array("i", tokens),
+                        min(len(tokens) + max_tokens, self.plan.context_limit),
+                        Sampler(request.sampling, index=index),
+                        TextOutput(self.model.vocabulary, None, stop),
+                    )
+                    for index in range(n)
+                ]
+            )
         )
 
     def run(self) -> Collector:

@@ -17,7 +17,7 @@ def chat(text: str, system: str = "") -> str:
     return f"{system}<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
-QUESTIONS = ["Hello!", "Who are you?", "Tell me a story about a cat.", "What is the capital of France?",
+QUESTIONS = ["Hello!", "Who are you?", "Tell me a story about a cat.", "Where is Paris?",
              "Thanks", "你好", "Copy: the red fox", "Good night"]  # fmt: skip
 
 

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 from openai import OpenAI
+from tests.fakes.fake_service import FakeService
 
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.server import new_loop, serve
 from ai_assistant.gateway.settings import GatewaySettings
-from fakes.fake_service import FakeService
 
 HELLO = {"messages": [{"role": "user", "content": "hi"}]}
 

@@ -1,5 +1,7 @@
 """Answers that exercise more than text."""
 
+from tests.fakes.fake_service import Step
+
 from ai_assistant.protocol.chunks import (
     TokenChunk,
     TokenLogprob,
@@ -7,7 +9,6 @@ from ai_assistant.protocol.chunks import (
     TopLogprob,
     Usage,
 )
-from fakes.fake_service import Step
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=4, reasoning_tokens=2)
 CALLS: list[Step] = [

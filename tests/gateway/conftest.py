@@ -1,14 +1,7 @@
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-TESTS = str(Path(__file__).resolve().parents[1])
-if TESTS not in sys.path:
-    sys.path.insert(0, TESTS)
-
-from fakes.running_gateway import RunningGateway, RunningGateways  # noqa: E402
+from tests.fakes.running_gateway import RunningGateway, RunningGateways
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,9 @@ import base64
 
 import pytest
 from openai import OpenAI
+from tests.fakes.fake_service import say
+from tests.fakes.running_gateway import HELLO, RunningGateway
+from tests.fakes.scripts import CALLS, LOGPROBS, USAGE
 
 from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.requests import (
@@ -14,9 +17,6 @@ from ai_assistant.protocol.requests import (
     ToolCall,
     ToolChoice,
 )
-from fakes.fake_service import say
-from fakes.running_gateway import HELLO, RunningGateway
-from fakes.scripts import CALLS, LOGPROBS, USAGE
 
 WEATHER = {
     "type": "function",

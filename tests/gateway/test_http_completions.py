@@ -1,12 +1,12 @@
 from typing import Any
 
 import pytest
+from tests.fakes.fake_service import Step, say
+from tests.fakes.running_gateway import RunningGateway
+from tests.fakes.scripts import LOGPROBS, USAGE
 
 from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.requests import GenerateRequest, TextPrompt, TokenPrompt
-from fakes.fake_service import Step, say
-from fakes.running_gateway import RunningGateway
-from fakes.scripts import LOGPROBS, USAGE
 
 PATH = "/v1/completions"
 

@@ -2,15 +2,15 @@ import json
 import time
 
 import pytest
-
-from ai_assistant.protocol.chunks import TokenChunk
-from fakes.running_gateway import (
+from tests.fakes.running_gateway import (
     HELLO,
     RunningGateway,
     RunningGateways,
     eventually,
     request_bytes,
 )
+
+from ai_assistant.protocol.chunks import TokenChunk
 
 STREAM = request_bytes(json.dumps({**HELLO, "stream": True}).encode())
 WHOLE = request_bytes(json.dumps(HELLO).encode())
@@ -43,19 +43,6 @@ def test_leaving_in_the_middle_cancels(gateway: RunningGateway, request_sent: by
         eventually(lambda: gateway.service.sent == 2)
     eventually(lambda: gateway.service.closed, seconds=1)
     assert not gateway.service.ended
-
-
-def test_leaving_while_a_model_loads_ends_the_wait(gateway: RunningGateway) -> None:
-    from ai_assistant.protocol.errors import ModelLoading
-
-    gateway.service.script = [ModelLoading("m")]
-    with gateway.connect() as connection:
-        connection.sendall(STREAM)
-        eventually(lambda: gateway.service.asked)
-    time.sleep(0.3)
-    asked = len(gateway.service.asked)
-    time.sleep(0.4)
-    assert len(gateway.service.asked) == asked
 
 
 def test_leaving_between_tokens_of_a_steady_stream_cancels(gateway: RunningGateway) -> None:

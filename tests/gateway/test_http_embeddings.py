@@ -1,10 +1,8 @@
-import time
-
 import pytest
+from tests.fakes.running_gateway import RunningGateway, eventually, request_bytes
 
-from ai_assistant.protocol.errors import ModelLoading, Overloaded
+from ai_assistant.protocol.errors import Overloaded
 from ai_assistant.protocol.requests import TextPrompt, TokenPrompt
-from fakes.running_gateway import RunningGateway, RunningGateways, eventually, request_bytes
 
 PATH = "/v1/embeddings"
 
@@ -47,15 +45,6 @@ def test_what_cannot_be_is_refused(
 def test_errors_keep_their_name(gateway: RunningGateway) -> None:
     gateway.service.embedding = Overloaded("Busy.", retry_after=3)
     assert gateway.error(429, PATH, json={"input": "a"})["code"] == "overloaded"
-
-
-def test_a_loading_model_is_waited_for(gateways: RunningGateways) -> None:
-    gateway = gateways.with_settings(load_wait_seconds=0.3)
-    gateway.service.embedding = ModelLoading("Loading.", progress=0.5)
-    started = time.monotonic()
-    assert gateway.error(503, PATH, json={"input": "a"})["loading"]["progress"] == 0.5
-    assert time.monotonic() - started > 0.3
-    assert len(gateway.service.embedded) > 1
 
 
 def test_work_for_a_client_that_left_is_cancelled(gateway: RunningGateway) -> None:

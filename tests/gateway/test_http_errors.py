@@ -1,11 +1,11 @@
 import logging
 
 import pytest
+from tests.fakes.fake_service import model
+from tests.fakes.running_gateway import HELLO, RunningGateway, RunningGateways
 
 from ai_assistant.protocol import errors
 from ai_assistant.protocol.errors import AssistantError, ModelLoading
-from fakes.fake_service import say
-from fakes.running_gateway import HELLO, RunningGateway, RunningGateways
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -43,20 +43,13 @@ def test_overload_says_when_to_come_back(gateway: RunningGateway) -> None:
     assert gateway.post(json=HELLO).headers["retry-after"] == "7"
 
 
-def test_a_loading_model_is_waited_for(gateways: RunningGateways) -> None:
-    gateway = gateways.with_settings(load_wait_seconds=5.0)
-    gateway.service.script = lambda _: (
-        say("ok") if len(gateway.service.asked) > 1 else [ModelLoading("m")]
-    )
-    assert gateway.post(json=HELLO).status_code == 200
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_model_that_loads_too_long_is_told_with_progress(
     gateways: RunningGateways, stream: bool
 ) -> None:
-    gateway = gateways.with_settings(load_wait_seconds=0.3, ping_seconds=0.05)
-    gateway.service.script = [ModelLoading("m", progress=0.25, retry_after=9)]
+    gateway = gateways.with_settings(ping_seconds=0.05)
+    gateway.service.models = (model("starter", state="loading", default=True),)
+    gateway.service.script = [0.2, ModelLoading("m", progress=0.25, retry_after=9)]
     answer = gateway.post(json={**HELLO, "stream": stream})
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "9"

@@ -1,11 +1,11 @@
 import pytest
+from tests.fakes.fake_service import FakeService
+from tests.fakes.running_gateway import HELLO, RunningGateway, RunningGateways
 
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.guards import is_loopback
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import InvalidRequest
-from fakes.fake_service import FakeService
-from fakes.running_gateway import HELLO, RunningGateway, RunningGateways
 
 PAGE = "http://app.example:3000"
 

@@ -3,8 +3,7 @@ import socket
 from contextlib import suppress
 
 import pytest
-
-from fakes.running_gateway import (
+from tests.fakes.running_gateway import (
     HELLO,
     RunningGateway,
     RunningGateways,

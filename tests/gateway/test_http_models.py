@@ -1,9 +1,8 @@
 from typing import Any
 
 import pytest
-
-from fakes.fake_service import model
-from fakes.running_gateway import RunningGateway
+from tests.fakes.fake_service import model
+from tests.fakes.running_gateway import RunningGateway
 
 
 def test_the_official_client_lists_models(gateway: RunningGateway) -> None:

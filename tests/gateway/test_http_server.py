@@ -7,15 +7,15 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
+from tests.fakes.fake_service import FakeService
+from tests.fakes.running_gateway import HELLO, RunningGateways, eventually, request_bytes
+from tests.fakes.scripts import USAGE
 
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.server import AddressInUse, serve
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.errors import InvalidRequest
-from fakes.fake_service import FakeService
-from fakes.running_gateway import HELLO, RunningGateways, eventually, request_bytes
-from fakes.scripts import USAGE
 
 STREAM = request_bytes(json.dumps({**HELLO, "stream": True}).encode())
 

@@ -1,10 +1,11 @@
 import time
 
+from tests.fakes.fake_service import say
+from tests.fakes.running_gateway import HELLO, RunningGateway, RunningGateways
+from tests.fakes.scripts import CALLS, LOGPROBS, USAGE
+
 from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.errors import ContextLengthExceeded, EngineDied
-from fakes.fake_service import say
-from fakes.running_gateway import HELLO, RunningGateway, RunningGateways
-from fakes.scripts import CALLS, LOGPROBS, USAGE
 
 
 def test_a_stream_has_openais_shape(gateway: RunningGateway) -> None:

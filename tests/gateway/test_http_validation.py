@@ -3,8 +3,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from fakes.running_gateway import HELLO, RunningGateway
+from tests.fakes.running_gateway import HELLO, RunningGateway
 
 USER = {"role": "user", "content": "hi"}
 

@@ -13,7 +13,7 @@ from ai_assistant.engine.channel import Orders, Reports
 from ai_assistant.engine.kernels import Context, Model, NoRoom
 from ai_assistant.engine.outbox import Outbox
 from ai_assistant.engine.sampling import log_probabilities
-from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.kvcache.cache import KvCache
 from ai_assistant.protocol.chunks import FinishReason, TokenLogprob, TopLogprob
@@ -101,8 +101,8 @@ class Engine:
 
     def _take(self, arrival: object) -> None:
         match arrival:
-            case list():
-                self._enqueue(arrival)
+            case Prepared(sequences):
+                self._enqueue(sequences)
             case Failed():
                 self._reports.send(arrival)
             case Abort(request_id):

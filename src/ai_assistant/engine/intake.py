@@ -6,7 +6,7 @@ from functools import cached_property
 from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.sampling import Sampler
-from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.text.formats import OutputParser, Plain, choose_parser
 from ai_assistant.engine.text.grammar import output_grammar
 from ai_assistant.engine.text.mask import TokenMask
@@ -66,14 +66,14 @@ class Intake:
             ),
         )
 
-    def prepare(self, order: Generate | Embed) -> list[Sequence] | Failed:
+    def prepare(self, order: Generate | Embed) -> Prepared | Failed:
         """The request's sequences, or the reason why there are none."""
         try:
             if isinstance(order, Embed):
                 raise UnsupportedFeature(
                     "This model writes text and gives no embeddings: ask an embedding model."
                 )
-            return self._sequences(order.request)
+            return Prepared(self._sequences(order.request))
         except AssistantError as error:
             return Failed(order.request.request_id, error.info())
         except Exception as error:  # noqa: BLE001 - a request must never end in silence

@@ -54,7 +54,7 @@ class Sampler:
         """The answer is the row's largest value: no call of `choose` is needed."""
 
     def choose(self, row: Row, tokens: "array[int]") -> int:
-        """The next token after `tokens`; `row` is float32, one value per token of the vocabulary."""
+        """The next token after `tokens`."""
         self._edit(row, tokens)
         if self.temperature <= 0:
             return int(row.argmax())
@@ -76,7 +76,7 @@ class Sampler:
         if self.mask:
             self.mask.mask(row)
         if self.repetition != 1.0:
-            recent = np.asarray(tokens[-REPETITION_WINDOW:])
+            recent = np.array(tokens[-REPETITION_WINDOW:], np.int64)
             values = row[recent]
             row[recent] = np.where(values > 0, values / self.repetition, values * self.repetition)
         if self._counts:
@@ -106,7 +106,9 @@ def draw(row: Row, temperature: float, top_k: int, top_p: float, min_p: float, p
     return int(kept[_pick(weights, point)])
 
 
-def _candidates(scaled: Row, top_k: int, top_p: float, min_p: float) -> tuple[Row, float]:
+def _candidates(
+    scaled: Row, top_k: int, top_p: float, min_p: float
+) -> tuple[NDArray[np.intp], float]:
     """Ids that hold every token which survives the cuts, and the weight of the whole vocabulary
     where it matters. The largest value of `scaled` is 0, so its weight is 1.
 
@@ -130,7 +132,8 @@ def _candidates(scaled: Row, top_k: int, top_p: float, min_p: float) -> tuple[Ro
 
 def _pick(weights: Row, point: float) -> int:
     sums = np.cumsum(weights, dtype=np.float64)
-    return min(int(np.searchsorted(sums, point * sums[-1], side="right")), len(weights) - 1)
+    place = int(np.searchsorted(sums, point * float(sums[-1]), side="right"))
+    return min(place, len(weights) - 1)
 
 
 def log_probabilities(row: Row, token: int, count: int) -> tuple[float, list[int], list[float]]:

@@ -3,6 +3,8 @@
 import time
 from array import array
 
+import msgspec
+
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.sampling import Sampler
 from ai_assistant.protocol.requests import GenerateRequest
@@ -69,3 +71,9 @@ class Sequence:
     def generated(self) -> int:
         """Tokens of the answer so far."""
         return len(self.tokens) - self.prompt_length
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A request that can run: its choices, at least one."""
+
+    sequences: list[Sequence]

@@ -11,11 +11,10 @@ import msgspec
 from ai_assistant.gateway.decoding import decode
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.gateway.exchange import ClientGone, Exchange
-from ai_assistant.gateway.feed import LOOK_AGAIN_SECONDS
 from ai_assistant.gateway.models import named_or_default
 from ai_assistant.gateway.wire_completions import Token, to_prompts
 from ai_assistant.protocol.chunks import Embeddings
-from ai_assistant.protocol.errors import ModelLoading, UnsupportedFeature
+from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.requests import EmbedRequest, TextPrompt
 from ai_assistant.protocol.worker import Service
 
@@ -66,8 +65,7 @@ def _to_request(wire: EmbeddingBody, request_id: str, model: str) -> EmbedReques
 
 async def _while_wanted(exchange: Exchange, service: Service, request: EmbedRequest) -> Embeddings:
     """The vectors; the work is cancelled if the client leaves."""
-    wait = exchange.settings.load_wait_seconds
-    work = asyncio.create_task(_embed_when_loaded(service, request, wait))
+    work = asyncio.ensure_future(service.embed(request))
     watch = asyncio.create_task(exchange.gone())
     try:
         await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,18 +76,6 @@ async def _while_wanted(exchange: Exchange, service: Service, request: EmbedRequ
         work.cancel()
         watch.cancel()
         await asyncio.wait({work, watch})
-
-
-async def _embed_when_loaded(service: Service, request: EmbedRequest, wait: float) -> Embeddings:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait
-    while True:
-        try:
-            return await service.embed(request)
-        except ModelLoading:
-            if loop.time() >= deadline:
-                raise
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
 def _encoded(vector: bytes, wire: EmbeddingBody) -> Any:

@@ -10,14 +10,11 @@ from typing import NamedTuple
 
 from ai_assistant.gateway.exchange import ClientGone, Exchange
 from ai_assistant.protocol.chunks import TokenChunk
-from ai_assistant.protocol.errors import ModelLoading
 from ai_assistant.protocol.requests import GenerateRequest
-from ai_assistant.protocol.worker import TokenSource
+from ai_assistant.protocol.worker import Service
 
 _ROOM = 256
 """Chunks that wait for a slow reader before the iterators wait too."""
-LOOK_AGAIN_SECONDS = 0.25
-"""Between two looks at a model that is loading."""
 
 
 class Piece(NamedTuple):
@@ -31,11 +28,11 @@ class Feed:
     """Answers to one exchange's requests. Whoever opens it closes it."""
 
     def __init__(
-        self, source: TokenSource, requests: Sequence[GenerateRequest], exchange: Exchange
+        self, service: Service, requests: Sequence[GenerateRequest], exchange: Exchange
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._source = source
-        self._load_wait = exchange.settings.load_wait_seconds
+        self._service = service
+        self._model = requests[0].model
         self._ping = exchange.settings.ping_seconds
         self._ready: list[Piece] = []
         self._wake = asyncio.Event()
@@ -44,8 +41,7 @@ class Feed:
         self._error: Exception | None = None
         self._gone = False
         self._silent = False
-        self._loading = False
-        self._begun: set[int] = set()
+        self._begun = False
         self._running = len(requests)
         self._tasks = [asyncio.create_task(self._watch(exchange))]
         self._tasks += [asyncio.create_task(self._pump(i, r)) for i, r in enumerate(requests)]
@@ -78,18 +74,27 @@ class Feed:
 
     async def _arrival(self) -> None:
         self._silent = False
-        timer = self._loop.call_later(self._ping, self._note_silence)
+        self._await_silence()
         try:
             while not (self._ready or self._gone or self._silent or self._error) and self._running:
                 self._wake.clear()
                 await self._wake.wait()
         finally:
-            timer.cancel()
+            self._timer.cancel()
+
+    def _await_silence(self) -> None:
+        self._timer = self._loop.call_later(self._ping, self._note_silence)
 
     def _note_silence(self) -> None:
-        # While a model loads, the status is still open: a 503 may come of it.
-        self._silent = not self._loading
-        self._wake.set()
+        if self._begun or not self._is_loading():
+            self._silent = True
+            self._wake.set()
+        else:  # The status stays open: a 503 may come of it.
+            self._await_silence()
+
+    def _is_loading(self) -> bool:
+        states = [e.state for e in self._service.status().models if e.model.id == self._model]
+        return states[:1] in (["loading"], ["unloaded"])
 
     async def _watch(self, exchange: Exchange) -> None:
         await exchange.gone()
@@ -98,31 +103,17 @@ class Feed:
 
     async def _pump(self, index: int, request: GenerateRequest) -> None:
         try:
-            await self._generate(index, request)
+            await self._drain(index, self._service.generate(request))
         except Exception as error:  # noqa: BLE001 - `take` raises it again
             self._error = error
         finally:
             self._running -= 1
             self._wake.set()
 
-    async def _generate(self, index: int, request: GenerateRequest) -> None:
-        """One request's chunks, once its model is loaded."""
-        deadline = self._loop.time() + self._load_wait
-        while True:
-            try:
-                await self._drain(index, self._source.generate(request))
-                return
-            except ModelLoading:
-                if index in self._begun or self._loop.time() >= deadline:
-                    raise
-            self._loading = True
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
-
     async def _drain(self, index: int, chunks: AsyncIterator[TokenChunk]) -> None:
         try:
             async for chunk in chunks:
-                self._begun.add(index)
-                self._loading = False
+                self._begun = True
                 self._ready.append(Piece(index, chunk))
                 self._wake.set()
                 if len(self._ready) >= _ROOM:

@@ -12,21 +12,21 @@ from ai_assistant.gateway.exchange import ClientGone, Exchange
 from ai_assistant.gateway.feed import Feed
 from ai_assistant.protocol.errors import AssistantError, ShuttingDown
 from ai_assistant.protocol.requests import GenerateRequest
-from ai_assistant.protocol.worker import TokenSource
+from ai_assistant.protocol.worker import Service
 
 _log = logging.getLogger(__name__)
 
 
 async def reply(
     exchange: Exchange,
-    source: TokenSource,
+    service: Service,
     requests: Sequence[GenerateRequest],
     answer: Answer,
     *,
     stream: bool,
 ) -> None:
     """Generate and send. Cancels what runs when the client leaves or an error ends it."""
-    feed = Feed(source, requests, exchange)
+    feed = Feed(service, requests, exchange)
     try:
         if stream:
             await _send_events(exchange, feed, answer)

@@ -7,7 +7,7 @@ a dozen facts. A torn or foreign file is told here, before the kernels see it.
 
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -44,8 +44,8 @@ class GgufHeader(msgspec.Struct, frozen=True):
 
     def of_architecture(self, key: str, default: Any = None) -> Any:
         """A fact whose key begins with the architecture's name; the largest one of an array."""
-        value = self.facts.get(f"{self.facts.get('general.architecture', '')}.{key}", default)
-        return max(value, default=default) if isinstance(value, list) else value
+        value: Any = self.facts.get(f"{self.facts.get('general.architecture', '')}.{key}", default)
+        return max(cast("list[Any]", value), default=default) if isinstance(value, list) else value
 
 
 class _Torn(Exception):

@@ -2,8 +2,10 @@
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ai_assistant.engine.kernels.library import llama
 
@@ -29,7 +31,7 @@ class Batch:
             embd=None,
             pos=_pointer(self.positions, llama.llama_pos),
             n_seq_id=_pointer(self._counts, ctypes.c_int32),
-            seq_id=_pointer(self._pointers, ctypes.POINTER(llama.llama_seq_id)),
+            seq_id=_pointer(self._pointers, ctypes.POINTER(ctypes.c_int32)),
             logits=_pointer(self._wanted, ctypes.c_int8),
         )
 
@@ -65,5 +67,6 @@ class Batch:
         self.outputs = self.size
 
 
-def _pointer(array: np.ndarray, kind: type) -> object:
-    return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
+def _pointer(array: NDArray[Any], kind: Any) -> Any:
+    pointer: Any = ctypes.POINTER(kind)
+    return ctypes.cast(array.ctypes.data, pointer)

@@ -1,9 +1,8 @@
 """The kernels' own list of devices. The binding declares no ggml function, so these are ours."""
 
 import ctypes
-import ctypes.util
 
-import llama_cpp._ggml as binding  # pyright: ignore[reportMissingTypeStubs]
+import llama_cpp._ggml as binding
 import msgspec
 
 from ai_assistant.engine.kernels import library

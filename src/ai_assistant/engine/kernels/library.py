@@ -4,8 +4,12 @@ import collections
 import ctypes
 import sys
 import threading
+from typing import Any
 
-from llama_cpp import llama_cpp as llama  # pyright: ignore[reportMissingTypeStubs]
+from llama_cpp import llama_cpp as _binding
+
+llama: Any = _binding
+"""The C functions. Untyped on purpose: the binding's hints name ctypes where plain numbers come."""
 
 LEVEL_WARN, LEVEL_ERROR, LEVEL_CONTINUED = 3, 4, 5
 
@@ -45,6 +49,6 @@ def system_info() -> str:
 
 def version() -> str:
     """Of the binding; it names the libllama that it carries."""
-    import llama_cpp  # pyright: ignore[reportMissingTypeStubs]
+    import llama_cpp
 
     return llama_cpp.__version__

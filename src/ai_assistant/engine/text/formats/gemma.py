@@ -76,7 +76,7 @@ def _group(out: Emitter, closer: str, depth: int) -> Wait[bool]:
             return False
         out.argue(separator)
         separator = ", "
-        if closer == "}" and not (yield from _key(out)):
+        if closer == "}" and not (yield from reader.attempt(_key(out))):
             return False
         if not (yield from _value(out, depth)):
             return False

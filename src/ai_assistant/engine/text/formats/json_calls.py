@@ -115,23 +115,27 @@ class _JsonCall:
                 return False
             self._out.begin(self._name, self._id)
             self._out.argue(self._held or "{}")
-        self._out.end()
+            self._out.end()
         return True
 
     def _members(self) -> Wait[bool]:
         reader = self._out.reader
-        while True:
-            yield from reader.spaces()
-            if (yield from reader.skip("}")):
-                return True
-            key = yield from reader.json_text()
-            if key is None or not (yield from _after_spaces(self._out, ":")):
+        while not (yield from reader.attempt(_after_spaces(self._out, "}"))):
+            if not (yield from reader.attempt(self._member())):
                 return False
-            yield from reader.spaces()
-            if not (yield from self._value(key)):
-                return False
-            yield from reader.spaces()
-            yield from reader.skip(",")
+        return True
+
+    def _member(self) -> Wait[bool]:
+        reader = self._out.reader
+        yield from reader.spaces()
+        key = yield from reader.json_text()
+        if key is None or not (yield from _after_spaces(self._out, ":")):
+            return False
+        yield from reader.spaces()
+        if not (yield from self._value(key)):
+            return False
+        yield from reader.attempt(_after_spaces(self._out, ","))
+        return True
 
     def _value(self, key: str) -> Wait[bool]:
         reader = self._out.reader
@@ -159,7 +163,9 @@ class _JsonCall:
         if first == "{" and self._name is not None:
             self._begun = True
             self._out.begin(self._name, self._id)
-            return (yield from reader.json_value(self._out.argue))
+            if (yield from reader.json_value(self._out.argue)):
+                self._out.end()
+            return True
         if first == '"':
             self._held = yield from reader.json_text()
             return self._held is not None

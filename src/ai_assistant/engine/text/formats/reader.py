@@ -145,6 +145,17 @@ class Reader:
             if not (yield from self.more()):
                 return None
 
+    def between(self, start: str, ends: Markers) -> Wait[str | None]:
+        """A short text between `start` and a marker; where there is none, nothing is taken."""
+        found: list[str] = []
+
+        def read() -> Wait[bool]:
+            inside = (yield from self.name(ends)) if (yield from self.skip(start)) else None
+            found.extend(inside[:1] if inside else ())
+            return inside is not None
+
+        return found[0] if (yield from self.attempt(read())) else None
+
     def json_text(self) -> Wait[str | None]:
         """A JSON string, decoded; None where there is none."""
         if (yield from self.peek()) != '"':

@@ -26,12 +26,15 @@ def tool_call(out: Emitter, _start: str) -> Wait[bool]:
     return (yield from out.reader.attempt(_tool_call(out)))
 
 
-def function_call(out: Emitter, _start: str) -> Wait[bool]:
-    """After `<function=`, where `<tool_call>` was left out."""
+def function_call(out: Emitter, start: str) -> Wait[bool]:
+    """From `<function=` on, where `<tool_call>` was left out."""
+    out.reader.put_back(start)
     done = yield from out.reader.attempt(_functions(out))
-    if done:
-        yield from close(out, "</tool_call>")
-    return done
+    if not done:
+        out.reader.take(len(start))
+        return False
+    yield from close(out, "</tool_call>")
+    return True
 
 
 def _tool_call(out: Emitter) -> Wait[bool]:
@@ -39,7 +42,7 @@ def _tool_call(out: Emitter) -> Wait[bool]:
     yield from reader.spaces()
     if (yield from reader.peek()) in ("{", "["):
         done = yield from json_calls(out)
-    elif (yield from reader.skip("<function=")):
+    elif (yield from reader.at("<function=")):
         done = yield from _functions(out)
     else:
         done = yield from _glm(out)
@@ -49,46 +52,45 @@ def _tool_call(out: Emitter) -> Wait[bool]:
 
 
 def _functions(out: Emitter) -> Wait[bool]:
-    """Calls after `<function=`, the tag of the first one."""
-    head = yield from out.reader.name(_TAG_END)
-    if head is None or not _NAME.fullmatch(name := head[0].strip("\"'")):
+    """One call or several, from `<function=` on."""
+    if not (yield from _function(out)):
         return False
-    yield from _function_body(out, name)
-    while (yield from out.reader.attempt(_next_function(out))):
+    while (yield from out.reader.attempt(_function(out))):
         pass
     return True
 
 
-def _next_function(out: Emitter) -> Wait[bool]:
-    yield from out.reader.spaces()
-    if not (yield from out.reader.skip("<function=")):
-        return False
-    head = yield from out.reader.name(_TAG_END)
-    if head is None or not _NAME.fullmatch(name := head[0].strip("\"'")):
-        return False
-    yield from _function_body(out, name)
-    return True
-
-
-def _function_body(out: Emitter, name: str) -> Wait[None]:
+def _function(out: Emitter) -> Wait[bool]:
     reader = out.reader
+    yield from reader.spaces()
+    name = _unquoted((yield from reader.between("<function=", _TAG_END)))
+    if not _NAME.fullmatch(name):
+        return False
     out.begin(name)
     yield from reader.spaces()
     if (yield from reader.peek()) == "{":
         if (yield from reader.json_value(out.argue)):
             out.end()
-    else:
-        arguments = Arguments(out, name)
-        while (yield from reader.skip("<parameter=")):
-            key = yield from reader.name(_TAG_END)
-            if key is None:
-                break
-            yield from reader.skip("\n")
-            if not (yield from arguments.value(key[0].strip("\"'"), _PARAMETER_END)):
-                return
-            yield from reader.spaces()
-        yield from arguments.close()
+    elif not (yield from _parameters(out, name)):
+        return True
     yield from close(out, "</function>")
+    return True
+
+
+def _parameters(out: Emitter, function: str) -> Wait[bool]:
+    reader = out.reader
+    arguments = Arguments(out, function)
+    while (key := (yield from reader.between("<parameter=", _TAG_END))) is not None:
+        yield from reader.skip("\n")
+        if not (yield from arguments.value(_unquoted(key), _PARAMETER_END)):
+            return False
+        yield from reader.spaces()
+    yield from arguments.close()
+    return True
+
+
+def _unquoted(name: str | None) -> str:
+    return (name or "").strip("\"'")
 
 
 def _glm(out: Emitter) -> Wait[bool]:
@@ -97,28 +99,29 @@ def _glm(out: Emitter) -> Wait[bool]:
     if head is None or not _NAME.fullmatch(head[0]):
         return False
     name, mark = head
-    if mark == "</tool_call>":
+    if mark != "\n":
         reader.put_back(mark)
-    elif mark == "\n":
-        yield from reader.spaces()
-    more = mark == "<arg_key>" or (yield from reader.skip("<arg_key>"))
-    if not more and not (name in out.schemas and (yield from reader.at("</tool_call>"))):
+    yield from reader.spaces()
+    if not (yield from reader.at("<arg_key>")) and not (
+        name in out.schemas and (yield from reader.at("</tool_call>"))
+    ):
         return False
     out.begin(name)
     arguments = Arguments(out, name)
-    while more:
-        key = yield from reader.name(_GLM_KEY_END)
-        if key is None:
-            break
-        yield from reader.spaces()
-        if not (yield from reader.skip("<arg_value>")):
-            break
-        if not (yield from arguments.value(key[0], _GLM_VALUE_END)):
+    while (yield from reader.attempt(_glm_key(out, keys := []))):
+        if not (yield from arguments.value(keys[0], _GLM_VALUE_END)):
             return True
-        yield from reader.spaces()
-        more = yield from reader.skip("<arg_key>")
     yield from arguments.close()
     return True
+
+
+def _glm_key(out: Emitter, keys: list[str]) -> Wait[bool]:
+    reader = out.reader
+    yield from reader.spaces()
+    key = yield from reader.between("<arg_key>", _GLM_KEY_END)
+    yield from reader.spaces()
+    keys.append(key or "")
+    return key is not None and (yield from reader.skip("<arg_value>"))
 
 
 def invoke_calls(prefix: str, sections: tuple[str, ...]) -> CallReader:
@@ -149,34 +152,27 @@ class _InvokeTags:
 
     def call(self, out: Emitter) -> Wait[bool]:
         """One call."""
-        name = yield from self._open(out, self._invoke)
-        if name is None or not _NAME.fullmatch(name[0]):
+        yield from out.reader.spaces()
+        head = yield from out.reader.between(self._invoke, _TAG_END)
+        name = _ATTRIBUTE.search(head or "")
+        if not name or not _NAME.fullmatch(name.group(1)):
             return False
-        out.begin(name[0])
-        arguments = Arguments(out, name[0])
-        while (yield from out.reader.attempt(self._parameter_next(out))):
-            key = yield from self._open(out, self._parameter)
-            if key is None:
-                break
-            is_string = 'string="true"' in key[1]
-            if not (yield from arguments.value(key[0], self._parameter_end, string=is_string)):
+        out.begin(name.group(1))
+        arguments = Arguments(out, name.group(1))
+        while (yield from out.reader.attempt(self._key(out, tags := []))):
+            is_string = 'string="true"' in tags[0]
+            key = _ATTRIBUTE.findall(tags[0])[0]
+            if not (yield from arguments.value(key, self._parameter_end, string=is_string)):
                 return True
         yield from arguments.close()
         yield from close(out, self._invoke_end)
         return True
 
-    def _parameter_next(self, out: Emitter) -> Wait[bool]:
+    def _key(self, out: Emitter, tags: list[str]) -> Wait[bool]:
         yield from out.reader.spaces()
-        return (yield from out.reader.at(self._parameter))
-
-    def _open(self, out: Emitter, start: str) -> Wait[tuple[str, str] | None]:
-        """A tag that starts with `start`: the name in it, and all that is in it."""
-        yield from out.reader.spaces()
-        if not (yield from out.reader.skip(start)):
-            return None
-        inside = yield from out.reader.name(_TAG_END)
-        named = _ATTRIBUTE.search(inside[0]) if inside else None
-        return (named.group(1), inside[0]) if inside and named else None
+        tag = yield from out.reader.between(self._parameter, _TAG_END)
+        tags.append(tag or "")
+        return _ATTRIBUTE.search(tags[0]) is not None
 
 
 class Arguments:
