@@ -73,6 +73,7 @@ def test_one_json_object(invoke: Invoke, serve: Serve) -> None:
     assert shown["finish_reason"] == "stop"
     assert shown["usage"]["cached_tokens"] == 3
     assert shown["timings"]["first_token_ms"] > 0
+    assert shown["timings"]["engine"]["cache_n"] == 3
     assert result.stdout.count("\n") == 1
 
 

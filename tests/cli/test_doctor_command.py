@@ -14,8 +14,15 @@ from ai_assistant.cli.doctor_checks import KernelReport
 from ai_assistant.devices.facts import CpuFacts, DiskFacts, DiskKind, GpuFacts, MemoryFacts
 
 GB = 10**9
-CUDA = KernelReport(version="1", devices=[{"name": "CUDA0", "description": "T4"}])
-CPU_ONLY = KernelReport(version="1", devices=[{"name": "CPU", "description": "EPYC"}])
+
+
+def kernels(name: str, description: str, kind: str) -> KernelReport:
+    device = {"name": name, "description": description, "kind": kind}
+    return KernelReport(version="1", devices=[device])
+
+
+CUDA = kernels("CUDA0", "T4", "gpu")
+CPU_ONLY = kernels("CPU", "EPYC", "cpu")
 
 
 def cpu(features: str = "avx2", *, usable: int = 4, quota: float | None = None) -> CpuFacts:
@@ -56,7 +63,7 @@ def test_a_compiler_is_needed_only_without_kernels(
     ("report", "verdict"),
     [(None, "fail"), (KernelReport(error="libllama.so is missing"), "fail"), (CPU_ONLY, "ok")],
 )
-def test_kernels(report: KernelReport | None, verdict: str) -> None:
+def test_kernels_that_work_and_do_not(report: KernelReport | None, verdict: str) -> None:
     assert checks.check_kernels(report).verdict == verdict
 
 
@@ -202,6 +209,12 @@ def test_the_command_on_this_machine(
     assert all(name in plain.stdout for name in found)
     failed = any(one["verdict"] == "fail" for one in found.values())
     assert result.exit_code == plain.exit_code == int(failed)
+
+
+def test_the_kernels_answer_in_a_process_of_their_own() -> None:
+    report = doctor.kernel_report()
+    assert report is not None
+    assert report.error or report.version
 
 
 def test_wrong_settings_do_not_stop_the_doctor(

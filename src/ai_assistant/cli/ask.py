@@ -61,6 +61,7 @@ def command(
         "max_tokens": max_tokens,
         "temperature": temperature,
         "response_format": response_format(schema_file),
+        "timings": True if as_json else None,
     }
     body = {name: value for name, value in body.items() if value is not None}
     with running_or_temporary(target(url, config_file, api_key_file)) as client:

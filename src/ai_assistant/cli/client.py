@@ -21,7 +21,6 @@ _WORTH_WAITING = frozenset({"model_loading", "overloaded", "unavailable"})
 _HINTS = {
     "invalid_api_key": "Set AI_ASSISTANT_API_KEY, or name the file with --api-key-file.",
     "model_not_found": "`ai-assistant models` lists what this node serves.",
-    "context_length_exceeded": "Begin anew, shorten the text, or serve with a larger --context.",
     "engine_died": "The engine is being restarted; try again, and see `ai-assistant ps`.",
 }
 

@@ -12,7 +12,6 @@ from ai_assistant.devices.facts import CpuFacts, DiskFacts, GpuFacts, MemoryFact
 Verdict = Literal["ok", "warn", "fail"]
 PortState = Literal["free", "node", "taken", "refused"]
 _GB = 10**9
-_NOT_GPU = ("CPU", "BLAS", "RPC", "ACCEL")
 _DISKS = {
     "nvme": "NVMe",
     "ssd": "SSD",
@@ -41,12 +40,11 @@ class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
     def gpus(self) -> list[str]:
-        """Devices other than the processor."""
-        names = [(str(one.get("name", "")), one) for one in self.devices]
+        """Graphics cards that the kernels can compute on."""
         return [
-            f"{name} ({one.get('description', '')})"
-            for name, one in names
-            if not name.upper().startswith(_NOT_GPU)
+            f"{one.get('name')} ({one.get('description')})"
+            for one in self.devices
+            if one.get("kind") in ("gpu", "igpu")
         ]
 
 

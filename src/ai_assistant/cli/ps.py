@@ -1,6 +1,8 @@
 """`ai-assistant ps`."""
 
+import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -43,7 +45,7 @@ def command(
         if as_json:
             _print_objects(client, forever=watch)
         elif watch:
-            _watch(client)
+            _watch(client, terminal=sys.stdout.isatty())
         else:
             click.echo(page(client.status(), aim.url))
 
@@ -56,13 +58,18 @@ def _print_objects(client: Client, *, forever: bool) -> None:
         click.echo(msgspec.json.encode(client.status()))
 
 
-def _watch(client: Client) -> None:
+def _watch(client: Client, *, terminal: bool) -> None:
+    """On a terminal each page takes the place of the one before."""
     from rich.live import Live
     from rich.text import Text
 
-    with Live(auto_refresh=False, screen=False) as live:
+    with Live(auto_refresh=False) if terminal else nullcontext() as live:
         while True:
-            live.update(Text(page(client.status(), client.url)), refresh=True)
+            text = page(client.status(), client.url)
+            if live is None:
+                click.echo(f"{text}\n")
+            else:
+                live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
             time.sleep(1)
 
 
