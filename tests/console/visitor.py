@@ -29,7 +29,7 @@ class Visitor:
 
     def visit(self, fragment: str = "") -> Page:
         self.page.goto(f"{self.url}/{fragment}")
-        self.page.wait_for_selector(".picker .dot[data-state=ready]")
+        self.page.wait_for_selector(".picker .dot[data-state=ready]", state="attached")
         return self.page
 
     def ask(self, text: str) -> None:

@@ -91,6 +91,9 @@ addEventListener("keydown", (event) => {
   }
 });
 narrow.addEventListener("change", layOut);
+sidebar.element.addEventListener("click", (event) => {
+  if (narrow.matches && event.target.closest("a")) showSidebar(false);
+});
 chat.addEventListener("begun", () => {
   history.replaceState(null, "", `#/c/${chat.conversation.id}`);
 });
