@@ -5,6 +5,7 @@ from tests.engine.conftest import MakeBench
 from tests.engine.harness import Bench
 
 from ai_assistant.engine.kernels import Model
+from ai_assistant.protocol.chunks import TokenLogprob
 from ai_assistant.protocol.frames import Abort
 from ai_assistant.protocol.requests import Priority, Sampling
 
@@ -21,12 +22,32 @@ QUESTIONS = ["Hello!", "Who are you?", "Tell me a story about a cat.", "Where is
              "Thanks", "你好", "Copy: the red fox", "Good night"]  # fmt: skip
 
 
-def one_at_a_time(bench: Bench, prompts: list[str], max_tokens: int) -> list[str]:
-    answers: list[str] = []
+def one_at_a_time(bench: Bench, prompts: list[str], max_tokens: int) -> list[list[TokenLogprob]]:
+    """The honest slow path: each prompt alone, with the runner-up of every token."""
+    answers: list[list[TokenLogprob]] = []
     for index, prompt in enumerate(prompts):
-        bench.ask(f"alone{index}", prompt, max_tokens=max_tokens)
-        answers.append(bench.run().text(f"alone{index}"))
+        bench.ask(f"alone{index}", prompt, max_tokens=max_tokens, logprobs=2)
+        chunks = bench.run().chunks[f"alone{index}"]
+        answers.append([entry for chunk in chunks for entry in chunk.logprobs])
     return answers
+
+
+CLOSE_CALL = 0.5
+"""Nats between two tokens within which another batch size may turn the choice. The kernels have one
+attention path for few tokens, which adds up in 16 bits, and a tiled one for many: the logits of
+one and the same prompt were seen to differ by 0.49 between a batch of 15 and one of 120 tokens."""
+
+
+def assert_same_but_for_close_calls(together: list[str], alone: list[list[TokenLogprob]]) -> None:
+    for text, entries in zip(together, alone, strict=True):
+        seen = ""
+        for entry in entries:
+            if entry.token.startswith("<|") or text.startswith(seen + entry.token):
+                seen += "" if entry.token.startswith("<|") else entry.token
+                continue
+            best, second = entry.top
+            assert best.logprob - second.logprob < CLOSE_CALL, (text, seen, entry)
+            break
 
 
 def all_at_once(bench: Bench, prompts: list[str], max_tokens: int) -> list[str]:
@@ -38,7 +59,8 @@ def all_at_once(bench: Bench, prompts: list[str], max_tokens: int) -> list[str]:
 
 def test_batched_greedy_equals_one_at_a_time(bench: MakeBench) -> None:
     prompts = [chat(question) for question in QUESTIONS]
-    assert all_at_once(bench(), prompts, 24) == one_at_a_time(bench(retained=0), prompts, 24)
+    together = all_at_once(bench(), prompts, 24)
+    assert_same_but_for_close_calls(together, one_at_a_time(bench(retained=0), prompts, 24))
 
 
 def test_chats_with_one_system_prompt_prefill_it_once(bench: MakeBench) -> None:
@@ -51,7 +73,7 @@ def test_chats_with_one_system_prompt_prefill_it_once(bench: MakeBench) -> None:
     assert all(usage.cached_tokens >= system for usage in usages[1:])
     computed = engine.engine.status().prompt_tokens - engine.engine.status().cached_tokens
     assert computed < system + len(prompts) * 32
-    assert together == one_at_a_time(bench(retained=0), prompts, 12)
+    assert_same_but_for_close_calls(together, one_at_a_time(bench(retained=0), prompts, 12))
 
 
 def test_next_turn_computes_only_what_is_new(bench: MakeBench) -> None:
@@ -80,10 +102,7 @@ def test_full_pool_parks_and_resumes_without_an_error(bench: MakeBench) -> None:
     together = all_at_once(small, prompts, 120)
     assert parked
     assert not small.collector.failed
-    alone = one_at_a_time(bench(retained=0), prompts, 120)
-    # Batches of another size differ in low bits, which may turn a close call much later.
-    assert sum(a == b for a, b in zip(together, alone, strict=True)) >= len(prompts) // 2
-    assert [text[:60] for text in together] == [text[:60] for text in alone]
+    assert_same_but_for_close_calls(together, one_at_a_time(bench(retained=0), prompts, 120))
 
 
 def test_parked_without_memory_for_its_state_is_computed_again(bench: MakeBench) -> None:

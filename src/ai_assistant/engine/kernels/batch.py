@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from ai_assistant.engine.kernels.library import llama
 
+_c: Any = ctypes
+"""ctypes without its hints, which know no pointer to a type that is a value."""
+
 
 class Batch:
     """Up to `capacity` tokens of any sequences for one decode call."""
@@ -68,5 +71,4 @@ class Batch:
 
 
 def _pointer(array: NDArray[Any], kind: Any) -> Any:
-    pointer: Any = ctypes.POINTER(kind)
-    return ctypes.cast(array.ctypes.data, pointer)
+    return ctypes.cast(array.ctypes.data, _c.POINTER(kind))

@@ -27,9 +27,9 @@ def tool_call(out: Emitter, _start: str) -> Wait[bool]:
 
 
 def function_call(out: Emitter, start: str) -> Wait[bool]:
-    """From `<function=` on, where `<tool_call>` was left out."""
+    """From `<function=` on, where `<tool_call>` was left out; the function must exist."""
     out.reader.put_back(start)
-    done = yield from out.reader.attempt(_functions(out))
+    done = yield from out.reader.attempt(_functions(out, known_only=True))
     if not done:
         out.reader.take(len(start))
         return False
@@ -51,20 +51,20 @@ def _tool_call(out: Emitter) -> Wait[bool]:
     return done
 
 
-def _functions(out: Emitter) -> Wait[bool]:
+def _functions(out: Emitter, *, known_only: bool = False) -> Wait[bool]:
     """One call or several, from `<function=` on."""
-    if not (yield from _function(out)):
+    if not (yield from _function(out, known_only)):
         return False
-    while (yield from out.reader.attempt(_function(out))):
+    while (yield from out.reader.attempt(_function(out, known_only))):
         pass
     return True
 
 
-def _function(out: Emitter) -> Wait[bool]:
+def _function(out: Emitter, known_only: bool) -> Wait[bool]:
     reader = out.reader
     yield from reader.spaces()
     name = _unquoted((yield from reader.between("<function=", _TAG_END)))
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or (known_only and name not in out.schemas):
         return False
     out.begin(name)
     yield from reader.spaces()

@@ -1,0 +1,224 @@
+"""What the gateway adds to a small streamed chat request, engine time excluded.
+
+The same raw client asks the gateway over a service that answers at once, and a bare ASGI
+application on the same server that streams the same bytes in as many writes. Each runs in a
+process of its own. What the gateway adds is the difference of the two medians.
+
+    python -m benchmarks.gateway
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import socket
+import statistics
+import time
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ai_assistant.gateway.app import build_app
+from ai_assistant.gateway.server import new_loop, serve
+from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Usage
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.status import NodeStatus
+from benchmarks.report import Record, publish
+
+TOKENS = 16
+WARM_UP = 200
+CLIENTS = 64
+BAR_MS = 2.0
+END = b"0\r\n\r\n"
+
+BODY = json.dumps(
+    {
+        "model": "starter",
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "Say something short about the sea."},
+        ],
+        "max_tokens": TOKENS,
+        "temperature": 0.7,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+).encode()
+REQUEST = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nAuthorization: Bearer none\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(BODY)
+) + BODY
+
+
+class InstantService:
+    """Answers at once; each token is a turn of the event loop, so that each is written alone."""
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
+        for _ in range(TOKENS - 1):
+            yield TokenChunk(text=" word")
+            await asyncio.sleep(0)
+        usage = Usage(prompt_tokens=24, completion_tokens=TOKENS)
+        yield TokenChunk(text=".", finish="stop", usage=usage)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        raise NotImplementedError
+
+    def status(self) -> NodeStatus:
+        return NodeStatus(version="0", uptime_seconds=0, pid=0, memory_bytes=0, models=())
+
+    def default_model(self) -> str | None:
+        return "starter"
+
+
+class BareApp:
+    """Streams given bytes in given pieces: what HTTP itself costs."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b""})
+
+
+def serve_one(pieces: list[bytes] | None, pipe: Connection) -> None:
+    """A server process: the gateway, or the bare application if there are pieces."""
+    settings = GatewaySettings(port=0)
+    app: Any = build_app(InstantService(), settings) if pieces is None else BareApp(pieces)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_reader(pipe.fileno(), stop.set)
+        await serve(app, settings, on_ready=pipe.send, stop=stop)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
+
+
+@contextmanager
+def running(pieces: list[bytes] | None) -> Generator[int]:
+    """A server process; gives its port."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve_one, args=(pieces, theirs))
+    process.start()
+    try:
+        yield int(ours.recv().rpartition(":")[2])
+    finally:
+        ours.send("stop")
+        process.join(10)
+
+
+def ask(connection: socket.socket) -> tuple[float, float, bytes]:
+    """One request: milliseconds to the first byte of the body and to the end, and the answer."""
+    started = time.perf_counter()
+    connection.sendall(REQUEST)
+    answer = connection.recv(1 << 16)
+    while b"data:" not in answer:
+        answer += connection.recv(1 << 16)
+    first = time.perf_counter()
+    while not answer.endswith(END):
+        answer += connection.recv(1 << 16)
+    ended = time.perf_counter()
+    return 1000 * (first - started), 1000 * (ended - started), answer
+
+
+def capture(port: int) -> list[bytes]:
+    """The gateway's answer, in the pieces in which it was written."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        body = ask(connection)[2].partition(b"\r\n\r\n")[2]
+    pieces: list[bytes] = []
+    while not body.startswith(END):
+        size, _, rest = body.partition(b"\r\n")
+        pieces.append(rest[: int(size, 16)])
+        body = rest[int(size, 16) + 2 :]
+    return pieces
+
+
+def sequential(ports: list[int], count: int) -> list[list[tuple[float, float]]]:
+    """`count` requests to each server, in turns, so that a busy moment hits both."""
+    connections = [socket.create_connection(("127.0.0.1", port)) for port in ports]
+    times: list[list[tuple[float, float]]] = [[] for _ in ports]
+    for round_number in range(count + WARM_UP):
+        for connection, mine in zip(connections, times, strict=True):
+            first, total, _ = ask(connection)
+            if round_number >= WARM_UP:
+                mine.append((first, total))
+    for connection in connections:
+        connection.close()
+    return times
+
+
+async def crowd(port: int, count: int) -> float:
+    """Requests per second of many clients at once."""
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(count):
+            writer.write(REQUEST)
+            await reader.readuntil(END)
+        writer.close()
+        await writer.wait_closed()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return CLIENTS * count / (time.perf_counter() - started)
+
+
+def quantile(values: list[float], share: float) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+
+
+def records(ours: list[tuple[float, float]], bare: list[tuple[float, float]]) -> list[Record]:
+    """The latencies, side by side."""
+    totals, bare_totals = [t for _, t in ours], [t for _, t in bare]
+    found = [
+        Record(f"whole answer, {name}", quantile(totals, share), "ms", quantile(bare_totals, share))
+        for name, share in (("median", 0.5), ("p95", 0.95), ("p99", 0.99))
+    ]
+    first, bare_first = (statistics.median(f for f, _ in times) for times in (ours, bare))
+    added = found[0].value - (found[0].peer or 0)
+    bar = f"≤ {BAR_MS:g} ms"
+    return [
+        *found,
+        Record("first token, median", first, "ms", bare_first),
+        Record("first token, added, median", first - bare_first, "ms"),
+        Record("added, median", added, "ms", bar=bar, holds=added <= BAR_MS),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=2000)
+    count = parser.parse_args().requests
+    with running(None) as port:
+        pieces = capture(port)
+        with running(pieces) as bare_port:
+            ours, bare = sequential([port, bare_port], count)
+        each = max(count // CLIENTS, 1)
+        rate = asyncio.run(crowd(port, each))
+    with running(pieces) as bare_port:
+        bare_rate = asyncio.run(crowd(bare_port, each))
+    crowded = Record(
+        f"{CLIENTS} clients", rate, "requests/s", peer=bare_rate, ratio=rate / bare_rate
+    )
+    publish(
+        "gateway",
+        [*records(ours, bare), crowded],
+        notes=[
+            f"peer: a bare ASGI application, same server, same bytes in {len(pieces)} writes",
+            f"{TOKENS} tokens an answer, one kept connection, a raw client in a process of its own",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
