@@ -172,3 +172,21 @@ def test_a_key_is_asked_for_once_and_kept_out_of_the_address(browser: Browser, t
         page.reload()
         expect(page.locator(".message.assistant .prose")).to_have_text("You said: hello")
     node.stop()
+
+
+def test_what_was_typed_in_a_new_chat_survives_a_reload(visitor: Visitor):
+    page = visitor.page
+    page.fill("#message", "not sent yet")
+    page.reload()
+    expect(page.locator("#message")).to_have_value("not sent yet")
+    page.keyboard.press("Enter")
+    expect(page.locator(".message.assistant .prose")).to_have_text("You said: not sent yet")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#message")).to_have_value("")
+    expect(page).to_have_title("Assistant")
+
+
+def test_stored_rubbish_does_not_stop_the_page(visitor: Visitor):
+    visitor.page.evaluate("localStorage.setItem('assistant.outbox', '{')")
+    visitor.page.reload()
+    assert visitor.ask_and_wait("hello") == "You said: hello"

@@ -59,8 +59,9 @@ export class Chat extends EventTarget {
   show(conversation) {
     this.conversation = conversation;
     this.thread.show(conversation);
-    this.composer.open(conversation.id);
-    this.arrange(conversation.messages.length > 0);
+    const begun = conversation.messages.length > 0;
+    this.composer.open(begun ? conversation.id : "new");
+    this.arrange(begun);
     this.refreshControls();
     this.dispatchEvent(new Event("shown"));
   }

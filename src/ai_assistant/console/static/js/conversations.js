@@ -91,7 +91,14 @@ function queued(id, task) {
   return next;
 }
 
-const outbox = () => JSON.parse(recall(OUTBOX, "{}"));
+function outbox() {
+  try {
+    return JSON.parse(recall(OUTBOX, "{}"));
+  } catch {
+    return {};
+  }
+}
+
 const keep = (order) => remember(OUTBOX, JSON.stringify({ ...outbox(), [order.body.id]: order }));
 
 function drop(id) {

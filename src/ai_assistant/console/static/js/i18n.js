@@ -16,7 +16,7 @@ const ENGLISH = {
   title: "Title", untitled: "Untitled",
   deleted: "Deleted “{title}”.", undo: "Undo", dismiss: "Dismiss",
   greeting: "What shall we do?",
-  greetingMore: "Everything you write here goes to your own machine.",
+  greetingMore: "Conversations are kept by your own assistant.",
   prompt1: "Hello! Who are you?",
   prompt2: "Tell me a short story about a cat and a kite.",
   prompt3: "Write this in capital letters: the sea is calm today",
@@ -88,7 +88,7 @@ const CHINESE = {
   title: "标题", untitled: "未命名",
   deleted: "已删除“{title}”。", undo: "撤销", dismiss: "关闭",
   greeting: "想聊点什么？",
-  greetingMore: "你在这里写的内容只会发送到你自己的机器。",
+  greetingMore: "对话保存在你自己的助手里。",
   prompt1: "你好，你是谁？",
   prompt2: "我想听小猫的故事。",
   prompt3: "Translate to English: 今天天气很好。",
@@ -173,7 +173,6 @@ export function setLanguage(choice) {
   const wanted = choice === "auto" ? navigator.language : choice;
   words = wanted.startsWith("zh") ? CHINESE : ENGLISH;
   document.documentElement.lang = isChinese() ? "zh-CN" : "en";
-  document.title = t("appName");
   document.querySelectorAll("[data-t], [data-t-label], [data-t-placeholder]").forEach(translate);
   document.dispatchEvent(new Event("languagechanged"));
 }

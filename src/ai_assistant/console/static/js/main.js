@@ -5,7 +5,7 @@ import { Chat } from "./chat.js";
 import { flushOutbox } from "./conversations.js";
 import { askForKey, openSettings } from "./dialogs.js";
 import { h } from "./dom.js";
-import { languageChoice, setLanguage } from "./i18n.js";
+import { languageChoice, setLanguage, t } from "./i18n.js";
 import { icon } from "./icons.js";
 import { modelPicker } from "./model-picker.js";
 import { models } from "./models.js";
@@ -61,6 +61,11 @@ function startNew() {
   chat.startNew();
 }
 
+function nameWindow() {
+  const { title } = chat.conversation;
+  document.title = title ? `${title} · ${t("appName")}` : t("appName");
+}
+
 function leaveStatus() {
   const { id, stored } = chat.conversation;
   history.pushState(null, "", stored ? `#/c/${id}` : location.pathname);
@@ -96,6 +101,11 @@ sidebar.element.addEventListener("click", (event) => {
 });
 chat.addEventListener("begun", () => {
   history.replaceState(null, "", `#/c/${chat.conversation.id}`);
+});
+chat.addEventListener("shown", nameWindow);
+document.addEventListener("languagechanged", nameWindow);
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") sidebar.refresh();
 });
 addEventListener("pageshow", () => models.refresh());
 
