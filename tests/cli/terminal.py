@@ -5,9 +5,16 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
+
+# The terminal must be the controlling one, so that Ctrl-C becomes a signal.
+_TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 class Terminal:
@@ -17,13 +24,12 @@ class Terminal:
         self._master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (30, 100))
         self.process = subprocess.Popen(
-            arguments,
+            [sys.executable, "-c", _TAKE_TERMINAL, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env={**environ, "TERM": "xterm"},
             start_new_session=True,
-            preexec_fn=_take_terminal,
         )
         os.close(slave)
         self.seen = ""
@@ -67,8 +73,3 @@ class Terminal:
             if "\x1b[6n" in self.seen:  # where is the cursor?
                 self.seen = self.seen.replace("\x1b[6n", "")
                 self.type("\x1b[25;1R")
-
-
-def _take_terminal() -> None:
-    """Make the pseudo-terminal the controlling one, so that Ctrl-C becomes a signal."""
-    os.close(os.open(os.ttyname(0), os.O_RDWR))

@@ -36,6 +36,13 @@ def test_piped_text_stands_below_the_question(invoke: Invoke, serve: Serve) -> N
     assert asked(node) == [("user", "Sum up\n\nline 1\nline 2\n")]
 
 
+def test_piped_bytes_that_are_no_text_are_replaced(invoke: Invoke, serve: Serve) -> None:
+    node = serve()
+    result = invoke("ask", "What?", "--url", node.url, stdin=b"a\xffb")
+    assert result.exit_code == 0
+    assert asked(node) == [("user", "What?\n\na\ufffdb")]
+
+
 @pytest.mark.parametrize("arguments", [["-"], []])
 def test_piped_text_alone(invoke: Invoke, serve: Serve, arguments: list[str]) -> None:
     node = serve()

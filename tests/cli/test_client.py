@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.cli.conftest import Served
-from tests.fakes.fake_service import FakeService, Step, say
+from tests.fakes.fake_service import FakeService, Step, model, say
 
 from ai_assistant.cli.answer import Answer
 from ai_assistant.cli.client import Client, Delta, Waiting, delta_from, refusal_from
@@ -67,6 +67,23 @@ def test_a_loading_model_is_waited_for(serve: Serve) -> None:
     assert waiting.progress == 0.4
     assert waiting.seconds == 1
     assert seen[-1] is None
+
+
+def test_a_load_is_watched_until_it_is_done(serve: Serve) -> None:
+    loading = model("starter", state="loading", default=True)
+    node = serve(FakeService(models=(loading,)))
+    client = Client(node.url)
+    seen: list[Waiting | None] = []
+
+    def see(waiting: Waiting | None) -> None:
+        seen.append(waiting)
+        node.service.models = (model("starter", default=True),)
+
+    assert "".join(piece.text for piece in client.answer(QUESTION, see)) == "Hello"
+    client.close()
+    assert seen[0] is not None
+    assert seen[0].message == "starter is being loaded."
+    assert len(node.service.asked) == 1
 
 
 def test_an_error_without_hope_is_not_waited_for(serve: Serve) -> None:

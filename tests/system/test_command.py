@@ -81,7 +81,7 @@ def test_ctrl_c_ends_a_question_with_130(node: RunningNode, environ: dict[str, s
     arguments = [*COMMAND, "ask", "Tell me a story.", "--url", node.url]
     with subprocess.Popen(
         arguments, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None

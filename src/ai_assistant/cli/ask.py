@@ -13,6 +13,7 @@ from ai_assistant.cli.connect import running_or_temporary, target
 from ai_assistant.cli.errors import WrongUse
 from ai_assistant.cli.options import model_option, node_options
 from ai_assistant.cli.output import printable
+from ai_assistant.cli.streams import lenient
 from ai_assistant.cli.waiting import WaitingLine
 
 
@@ -76,14 +77,14 @@ def prompt(question: str, piped: str) -> str:
     both = "\n\n".join(part for part in (question, piped) if part.strip())
     if not both:
         raise WrongUse("There is no question.", 'Try: ai-assistant ask "What is a mutex?"')
-    return both
+    return both.encode("utf-8", "replace").decode("utf-8")
 
 
 def piped_text(question: tuple[str, ...]) -> str:
     """What standard input holds, unless it is the keyboard."""
     if sys.stdin.isatty() and question != ("-",):
         return ""
-    return sys.stdin.read()
+    return lenient(sys.stdin).read()
 
 
 def messages(text: str, system: str | None) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from ai_assistant.cli.chat_screen import Screen
 from ai_assistant.cli.chat_talk import OPTIONS, Talk, load_talk
 from ai_assistant.cli.connect import running_or_temporary, target
 from ai_assistant.cli.options import model_option, node_options
+from ai_assistant.cli.streams import lenient
 
 
 @click.command("chat")
@@ -66,7 +67,7 @@ def command(
 
 def _reader(chat: Chat, settings: config.Settings) -> Callable[[], str]:
     if not chat.screen.terminal:
-        return line_reader(sys.stdin.readline)
+        return line_reader(lenient(sys.stdin).readline)
     from ai_assistant.cli.chat_terminal import SlashCompleter, reader
 
     @cache

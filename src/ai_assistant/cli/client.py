@@ -16,6 +16,8 @@ from ai_assistant.protocol.status import NodeStatus
 
 Body = Mapping[str, Any]
 PATIENCE_SECONDS = 900.0
+LOOK_SECONDS = 0.5
+"""Between two looks at how far a model's load is."""
 _TIMEOUT = httpx.Timeout(connect=5, read=120, write=30, pool=5)
 _WORTH_WAITING = frozenset({"model_loading", "overloaded", "unavailable"})
 _HINTS = {
@@ -85,11 +87,24 @@ class Client:
         request = {**body, "stream": True, "stream_options": {"include_usage": True}}
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
+            self._watch_load(body.get("model"), deadline, on_wait)
             try:
                 yield from self._stream(request, on_wait)
                 return
             except NodeRefused as refusal:
                 _wait_out(refusal, deadline, on_wait)
+
+    def _watch_load(self, model: str | None, deadline: float, on_wait: OnWait) -> None:
+        """Show how far the load is; a request sent now would only wait without a word."""
+        while time.monotonic() < deadline:
+            known = self.status().models
+            meant = [one for one in known if (one.model.id == model if model else one.default)]
+            if not meant or meant[0].state != "loading":
+                return
+            name, done = meant[0].model.id, meant[0].progress
+            line = f"{name} is being loaded."
+            on_wait(Waiting(message=line, progress=done, seconds=LOOK_SECONDS))
+            time.sleep(LOOK_SECONDS)
 
     def _stream(self, request: Body, on_wait: OnWait) -> Iterator[Delta]:
         with (

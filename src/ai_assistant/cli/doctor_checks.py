@@ -264,8 +264,7 @@ def check_browser(present: bool, url: str) -> Check:
     """Where the console opens."""
     if present:
         return Check(name="Console", verdict="ok", found=f"{url}/")
-    return Check(
-        name="Console",
-        verdict="ok",
-        found=f"no browser here; open {url}/ through a tunnel: ssh -L 7717:127.0.0.1:7717 HOST",
-    )
+    address = url.removeprefix("http://")
+    tunnel = f"ssh -L {address.rpartition(':')[2]}:{address} THIS-MACHINE"
+    found = f"no browser here; open {url}/ elsewhere, through {tunnel}"
+    return Check(name="Console", verdict="ok", found=found)

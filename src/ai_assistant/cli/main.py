@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import click
 
+from ai_assistant.cli.streams import lenient
+
 FAMILIES = {
     "serve": "Serve models on this machine.",
     "chat": "Talk with a model in the terminal.",
@@ -112,8 +114,10 @@ def command() -> None:
 
 def main() -> None:
     """The entry point."""
+    lenient(sys.stdout)
+    lenient(sys.stderr)
     command.main(prog_name="ai-assistant")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
