@@ -52,11 +52,12 @@ def test_any_split_and_any_end_gives_the_same(
 
 
 FRAGMENTS = [
-    "zebra", " ", "\n", "{", "}", "}}", "]", ",", ";", '"x"', ":", "<", ">",
-    '{"name": "stop", "arguments": {', '{"name": "stop"', '{"arguments": {"a": 1}', "stop", "call:stop{",
-    'city:', "get_weather", "functions.stop:0", " to=functions.stop", "analysis", "final", "thought\n",
-    "<parameter=city>", "</parameter>", "</function>", "<function=get_weather>", "</tool_call>",
-    "```json\n", "null", "True", "é€🙂", "</arg_key>", '<parameter name="city">', '<invoke name="stop">',
+    "zebra", " ", "\n", "{", "}", "}}", "]", ",", ";", '"x"', ":", "<", ">", "null", "True",
+    '{"name": "stop", "arguments": {', '{"name": "stop"', '{"arguments": {"a": 1}', "stop",
+    "call:stop{", "city:", "get_weather", "functions.stop:0", " to=functions.stop", "analysis",
+    "final", "thought\n", "<parameter=city>", "</parameter>", "</function>", "</tool_call>",
+    "<function=get_weather>", "```json\n", "é€🙂", "</arg_key>", '<parameter name="city">',
+    '<invoke name="stop">',
 ]  # fmt: skip
 
 

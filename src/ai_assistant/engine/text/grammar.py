@@ -22,14 +22,21 @@ from ai_assistant.protocol.requests import ChatPrompt, OutputFormat, Tool
 _SPACING = {"whitespace_flexible": True, "whitespace_pattern": r"( |\n[ \t]{0,40})?"}
 
 
+_ORIGINS = {
+    "json_object": "a JSON object",
+    "json_schema": "the JSON schema",
+    "lark": "the Lark grammar",
+    "regex": "the regular expression",
+}
 _FINAL = f"{harmony.CHANNEL}final{harmony.MESSAGE}"
 
 
 class Grammar(NamedTuple):
-    """A grammar and the field of the request that asked for it."""
+    """A grammar, the field of the request that asked for it, and what it was made from."""
 
     text: str
     param: str
+    origin: str
 
 
 def output_grammar(
@@ -63,7 +70,9 @@ def output_grammar(
     answer = f"({' | '.join(parts)})"
     if prompt:
         answer = _with_thoughts(writer, answer, prompt, template_source, rendered)
-    return Grammar(writer.finish(answer), "tool_choice" if forced else "response_format")
+    if forced:
+        return Grammar(writer.finish(answer), "tools", "a tool's parameters")
+    return Grammar(writer.finish(answer), "response_format", _ORIGINS[format.kind])
 
 
 def _callable(prompt: ChatPrompt) -> Sequence[Tool]:

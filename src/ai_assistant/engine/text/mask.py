@@ -73,7 +73,7 @@ class TokenMask:
         self._size = vocabulary.size
         self._bits = np.zeros((vocabulary.size + 31) // 32, dtype=np.int32)
         self._matcher = LLMatcher(vocabulary.tokenizer, grammar.text, log_level=0)
-        self._check("The grammar cannot be used")
+        self._check(f"The output cannot be held to {grammar.origin}")
 
     def copy(self) -> "TokenMask":
         """Another answer in the same state."""
@@ -117,7 +117,7 @@ class TokenMask:
 
 
 def plain_words(error: str) -> str:
-    """The library's message without its picture of the place."""
+    """The library's message, without what shows the place in a text that nobody wrote."""
     lines = error.strip().splitlines() or ["unknown error"]
     kept = [line for line in lines if not re.match(r"\s+(\d+ \||\^)", line)]
     text = " ".join(line.strip() for line in kept if line.strip())

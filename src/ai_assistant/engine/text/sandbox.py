@@ -1,6 +1,7 @@
 """Jinja as chat templates know it, for templates of strangers: sandboxed and bounded."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sized
 from contextvars import ContextVar
 from datetime import datetime
@@ -39,6 +40,8 @@ class Refused(TemplateError):
 class TooMuch(TemplateError):
     """The rendering is over a limit."""
 
+
+_WIDE = re.compile(r"\d{6}|\*")
 
 _steps: ContextVar[list[int]] = ContextVar("_steps")
 
@@ -117,7 +120,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         )
         filters = cast("dict[str, Any]", self.filters)
         filters |= {"tojson": _to_json, "from_json": json.loads}
-        filters |= {"_counted": _counted, "_joined": _joined}
+        filters |= {"_counted": _counted, "_joined": _joined, "format": _format}
         del filters["center"]  # a text of any width from a few characters
         names = cast("dict[str, Any]", self.globals)
         names |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
@@ -129,12 +132,16 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         """An operator, unless its result is out of all proportion."""
         if operator in {"*", "**"}:
             _check_product(operator, left, right)
+        if operator == "%":
+            _check_widths(left)
         return _bounded(super().call_binop(context, operator, left, right))
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """A call, unless it asks for a text of enormous width."""
         if any(isinstance(argument, int) and argument > MAX_OUTPUT for argument in args):
             raise TooMuch("the template uses a number that is too large")
+        if getattr(obj, "__name__", "").startswith("format"):
+            _check_widths(getattr(obj, "__self__", None))
         return _bounded(super().call(context, obj, *args, **kwargs))
 
 
@@ -164,6 +171,16 @@ def _check_product(operator: str, left: Any, right: Any) -> None:
             and len(factor) * other > MAX_OUTPUT
         ):
             raise TooMuch("the template repeats a text too often")
+
+
+def _check_widths(pattern: Any) -> None:
+    if isinstance(pattern, str) and _WIDE.search(pattern):
+        raise TooMuch("the template pads a text too far")
+
+
+def _format(pattern: str, *values: Any) -> str:
+    _check_widths(pattern)
+    return _bounded(str(pattern) % values)
 
 
 def _raise_exception(message: str) -> NoReturn:
