@@ -5,7 +5,7 @@ from tests.fakes.running_gateway import HELLO, RunningGateway, RunningGateways
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.guards import is_loopback
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.protocol.errors import InvalidRequest
+from ai_assistant.protocol.errors import EngineDied, InvalidRequest
 
 PAGE = "http://app.example:3000"
 
@@ -60,6 +60,22 @@ def test_a_wrong_key_does_not(locked: RunningGateway, headers: dict[str, str]) -
 def test_the_official_client_sends_its_key(locked: RunningGateway) -> None:
     with locked.client("sesame") as client:
         assert client.models.list().data
+
+
+def test_no_key_and_no_prompt_is_logged(
+    locked: RunningGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="ai_assistant")
+    caplog.set_level("DEBUG", logger="uvicorn")
+    body = {"messages": [{"role": "user", "content": "my diary"}]}
+    for script in ([RuntimeError("fault")], [EngineDied("m")], None):
+        locked.service.script = script
+        locked.post(json=body, headers={"x-api-key": "sesame"})
+        locked.post(json={**body, "seed": "my diary"}, headers={"x-api-key": "sesame"})
+    locked.post(json=body, headers={"authorization": "Bearer sesame street"})
+    assert "fault" in caplog.text
+    assert "sesame" not in caplog.text
+    assert "diary" not in caplog.text
 
 
 @pytest.mark.parametrize(

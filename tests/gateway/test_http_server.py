@@ -81,6 +81,32 @@ def test_an_idle_connection_does_not_keep_the_server(gateways: RunningGateways) 
         assert time.monotonic() - started < 1
 
 
+def test_cancelling_the_server_ends_everything_at_once() -> None:
+    async def cancel_while_streaming() -> tuple[bytes, list[str]]:
+        service = FakeService([TokenChunk(text="a"), 60.0])
+        settings = GatewaySettings(port=0)
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        app = build_app(service, settings)
+        serving = asyncio.create_task(
+            serve(app, settings, on_ready=ready.set_result, stop=asyncio.Event())
+        )
+        port = int((await ready).rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(STREAM)
+        received = await reader.readuntil(b"\n\n")
+        serving.cancel()
+        await asyncio.wait([serving])
+        received += await reader.read()
+        writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        return received, service.closed
+
+    received, closed = asyncio.run(cancel_while_streaming())
+    assert b'"code":"shutting_down"' in received
+    assert closed
+
+
 def test_a_taken_port_is_told_in_plain_words() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = GatewaySettings(port=other.getsockname()[1])

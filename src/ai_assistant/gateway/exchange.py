@@ -47,6 +47,7 @@ class Exchange:
         self.request_id: str = scope.get("ai_assistant.request_id") or new_id()
         self.started = False
         """The status line is on its way: an error can only be an event now."""
+        self._loop = asyncio.get_running_loop()
         self._receive = receive
         self._send = send
 
@@ -116,8 +117,7 @@ class Exchange:
 
     async def _deliver(self, message: Message) -> None:
         # A timer costs a tenth of `asyncio.timeout`; cutting the connection ends the send.
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self.settings.send_timeout_seconds, self._abort)
+        timer = self._loop.call_later(self.settings.send_timeout_seconds, self._abort)
         try:
             await self._send(message)
         finally:

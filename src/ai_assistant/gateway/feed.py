@@ -35,7 +35,7 @@ class Feed:
         self._model = requests[0].model
         self._ping = exchange.settings.ping_seconds
         self._ready: list[Piece] = []
-        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._space = asyncio.Event()
         self._space.set()
         self._error: Exception | None = None
@@ -77,10 +77,14 @@ class Feed:
         self._await_silence()
         try:
             while not (self._ready or self._gone or self._silent or self._error) and self._running:
-                self._wake.clear()
-                await self._wake.wait()
+                self._waiter = self._loop.create_future()
+                await self._waiter
         finally:
             self._timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _await_silence(self) -> None:
         self._timer = self._loop.call_later(self._ping, self._note_silence)
@@ -88,7 +92,7 @@ class Feed:
     def _note_silence(self) -> None:
         if self._begun or not self._is_loading():
             self._silent = True
-            self._wake.set()
+            self._wake()
         else:  # The status stays open: a 503 may come of it.
             self._await_silence()
 
@@ -99,7 +103,7 @@ class Feed:
     async def _watch(self, exchange: Exchange) -> None:
         await exchange.gone()
         self._gone = True
-        self._wake.set()
+        self._wake()
 
     async def _pump(self, index: int, request: GenerateRequest) -> None:
         try:
@@ -108,14 +112,14 @@ class Feed:
             self._error = error
         finally:
             self._running -= 1
-            self._wake.set()
+            self._wake()
 
     async def _drain(self, index: int, chunks: AsyncIterator[TokenChunk]) -> None:
         try:
             async for chunk in chunks:
                 self._begun = True
                 self._ready.append(Piece(index, chunk))
-                self._wake.set()
+                self._wake()
                 if len(self._ready) >= _ROOM:
                     self._space.clear()
                     await self._space.wait()

@@ -51,8 +51,8 @@ async def serve(
         await server.serve(sockets=[listener])
     finally:
         stopper.cancel()
-        listener.close()
         await _end_what_runs(server)
+        listener.close()
 
 
 class _Server(uvicorn.Server):
@@ -115,6 +115,8 @@ async def _stop_when_told(server: uvicorn.Server, stop: asyncio.Event) -> None:
 
 async def _end_what_runs(server: uvicorn.Server) -> None:
     """What the drain left over gets a moment for its last words, then its connection is cut."""
+    for listening in server.servers if server.started else []:
+        listening.close()
     tasks = set(server.server_state.tasks)
     for task in tasks:
         task.cancel()
