@@ -19,7 +19,11 @@ Row = NDArray[np.float32]
 REPETITION_WINDOW = 64
 """Tokens that the repetition penalty looks back, as llama.cpp's default."""
 
-_FLOORS = (-6.0, -12.0, -20.0)
+NEAR = 16.0
+"""A token so many temperatures below the best one weighs 1e-7 of it."""
+_FAR_WEIGHT = math.exp(-NEAR)
+_FLOORS = (-3.0, -6.0, -12.0)
+"""Looked for in turn where the largest values are wanted: mostly the first has enough."""
 
 
 class Mask(Protocol):
@@ -85,55 +89,105 @@ class Sampler:
             row[seen] -= self.presence + self.frequency * times
 
 
-def draw(row: Row, temperature: float, top_k: int, top_p: float, min_p: float, point: float) -> int:
-    """The token that the uniform number `point` in [0, 1) falls on, after all cuts."""
-    scaled = (row - row.max()) / np.float32(temperature)
-    if not top_k and top_p >= 1.0 and min_p <= 0.0:
-        return _pick(np.exp(scaled), point)
-    kept, total = _candidates(scaled, top_k, top_p, min_p)
-    kept = kept[np.argsort(-scaled[kept], kind="stable")]
-    if top_k:
-        kept = kept[:top_k]
-    weights = np.exp(scaled[kept])
-    if top_p < 1.0:
-        before = np.cumsum(weights, dtype=np.float64) - weights
-        whole = float(weights.sum()) if top_k else total
-        count = max(1, int(np.searchsorted(before, top_p * whole, side="left")))
-        kept, weights = kept[:count], weights[:count]
-    if min_p > 0:
-        count = max(1, int((weights >= min_p).sum()))
-        kept, weights = kept[:count], weights[:count]
-    return int(kept[_pick(weights, point)])
+def draw(
+    row: Row, temperature: float, top_k: int, top_p: float, min_p: float, point: float
+) -> int:
+    """The token that the uniform number `point` in [0, 1) falls on, after all cuts.
 
-
-def _candidates(
-    scaled: Row, top_k: int, top_p: float, min_p: float
-) -> tuple[NDArray[np.intp], float]:
-    """Ids that hold every token which survives the cuts, and the weight of the whole vocabulary
-    where it matters. The largest value of `scaled` is 0, so its weight is 1.
-
-    Most of the vocabulary is never sorted: whoever finds k tokens above a floor has the k best;
-    and a token below (1 - top_p) / V of the whole cannot be in the nucleus, for all such tokens
-    together weigh less than what the nucleus leaves out.
+    Exact, but seldom over the whole vocabulary: tokens `NEAR` below the best one, in units of the
+    temperature, weigh next to nothing together, and are only weighed where they could matter.
     """
+    peak = float(row.max())
+    scale = np.float32(1 / temperature)
     if top_k:
-        for floor in _FLOORS:
-            found = np.flatnonzero(scaled >= floor)
-            if len(found) >= top_k:
-                return found, 0.0
-        return np.arange(len(scaled)), 0.0
-    if top_p >= 1.0:
-        return np.flatnonzero(scaled >= math.log(min_p)), 0.0
-    total = float(np.exp(scaled).sum())
-    floor = math.log(max(1.0 - top_p, 1e-9) * total / len(scaled))
-    # The largest value always stays, also where rounding lifts the floor above it.
-    return np.flatnonzero(scaled >= min(floor, 0.0)), total
+        kept, far = _best(row, peak, top_k), 0.0
+    else:
+        kept = (row >= peak - NEAR * temperature).nonzero()[0]
+        far = (len(row) - len(kept)) * _FAR_WEIGHT
+    weights = np.exp((row[kept] - peak) * scale)
+    if top_p >= 1.0 and min_p <= 0.0:
+        return _pick_anywhere(row, kept, weights, far, peak, scale, point)
+    place = _pick_cut(weights, far, top_p, min_p, point)
+    if place is not None:
+        return int(kept[place])
+    place = _pick_cut(np.exp((row - peak) * scale), 0.0, top_p, min_p, point)
+    assert place is not None
+    return place
 
 
-def _pick(weights: Row, point: float) -> int:
+def _best(row: Row, peak: float, count: int) -> NDArray[np.intp]:
+    """The `count` largest values' ids. Whoever finds that many above a floor has the largest."""
+    for floor in _FLOORS:
+        found = (row >= peak + floor).nonzero()[0]
+        if len(found) >= count:
+            break
+    else:
+        found = np.arange(len(row))
+    if len(found) <= count:
+        return found
+    return found[np.argpartition(row[found], -count)[-count:]]
+
+
+def _pick_cut(weights: Row, far: float, top_p: float, min_p: float, point: float) -> int | None:
+    """The index that `point` falls on within the nucleus and above the floor, largest first.
+
+    None where it depends on what the tokens that are not here weigh, at most `far` together.
+    """
+    if far and 0 < min_p < _FAR_WEIGHT:
+        return None
+    heavy = weights
+    ids: NDArray[np.intp] | None = None
+    mass = top_p * (float(weights.sum()) + far)
+    for floor in _FLOORS:
+        ids = (weights >= math.exp(floor)).nonzero()[0]
+        heavy = weights[ids]
+        if floor <= math.log(min_p or 1e-30) or float(heavy.sum()) > mass:
+            break
+    else:
+        ids, heavy = None, weights
+    order = np.argsort(-heavy, kind="stable")
+    sums = np.cumsum(heavy[order], dtype=np.float64)
+    count = len(sums)
+    if top_p < 1.0:
+        low, high = np.searchsorted(sums, (mass - top_p * far, mass))
+        if low != high:
+            return None
+        count = min(count, int(high) + 1)
+    if min_p > 0:
+        count = max(1, min(count, int((heavy >= min_p).sum())))
+    place = int(order[_pick(sums[:count], point)])
+    return place if ids is None else int(ids[place])
+
+
+def _pick_anywhere(
+    row: Row,
+    near: NDArray[np.intp],
+    weights: Row,
+    far: float,
+    peak: float,
+    scale: np.float32,
+    point: float,
+) -> int:
+    """A draw from the whole vocabulary, of which the far tokens weigh at most `far`.
+
+    The first part of [0, 1) belongs to the near tokens whatever the far ones weigh; only in the
+    rest, a few of ten thousand draws, the far ones are weighed and everybody gets what is due.
+    """
     sums = np.cumsum(weights, dtype=np.float64)
+    total = float(sums[-1])
+    share = total / (total + far)
+    if point < share:
+        return int(near[_pick(sums, point / share)])
+    every = np.exp((row - peak) * scale).astype(np.float64)
+    due = every / every.sum()
+    due[near] -= share * weights / total
+    sums = np.cumsum(np.maximum(due, 0.0))
+    return _pick(sums, (point - share) / (1 - share))
+
+
+def _pick(sums: NDArray[np.float64], point: float) -> int:
     place = int(np.searchsorted(sums, point * float(sums[-1]), side="right"))
-    return min(place, len(weights) - 1)
+    return min(place, len(sums) - 1)
 
 
 def log_probabilities(row: Row, token: int, count: int) -> tuple[float, list[int], list[float]]:

@@ -141,7 +141,8 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         if any(isinstance(argument, int) and argument > MAX_OUTPUT for argument in args):
             raise TooMuch("the template uses a number that is too large")
         if getattr(obj, "__name__", "").startswith("format"):
-            _check_widths(getattr(obj, "__self__", None))
+            method = getattr(obj, "__wrapped__", obj)  # the sandbox wraps it
+            _check_widths(getattr(method, "__self__", None))
         return _bounded(super().call(context, obj, *args, **kwargs))
 
 
