@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import msgspec
-import platformdirs
 
 from ai_assistant import config
 from ai_assistant.console.routes import console_routes
@@ -47,7 +46,9 @@ def run(settings: config.Settings, *, announce: Callable[[str], None]) -> int:
 
 async def _serve(settings: config.Settings, announce: Callable[[str], None]) -> int:
     scheduler = _build_scheduler(settings)
-    conversations = Conversations(data_dir(settings))
+    folder = config.data_dir(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    conversations = Conversations(folder)
     app = build_app(scheduler, settings.server, mounts=console_routes(conversations))
     stop, now = asyncio.Event(), asyncio.Event()
     _on_signals(stop, now)
@@ -103,13 +104,6 @@ def _build_scheduler(settings: config.Settings) -> Scheduler:
 def known_models(settings: config.Settings) -> tuple[ModelInfo, ...]:
     """The models that a node with these settings serves, the default first."""
     return read_known_models(settings.store.models)
-
-
-def data_dir(settings: config.Settings) -> Path:
-    """Where conversations and history are kept; made if it is not there."""
-    path = Path(settings.store.data_dir or platformdirs.user_data_dir("ai-assistant", False))
-    path.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path.expanduser()
 
 
 @contextlib.contextmanager

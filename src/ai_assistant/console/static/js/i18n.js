@@ -2,6 +2,7 @@
 
 import { recall, remember } from "./prefs.js";
 
+// The three prompts are of kinds that the bundled model does well.
 const ENGLISH = {
   appName: "Assistant",
   newChat: "New chat",
@@ -18,8 +19,8 @@ const ENGLISH = {
   greeting: "What shall we do?",
   greetingMore: "Conversations are kept by your own assistant.",
   prompt1: "Hello! Who are you?",
-  prompt2: "Tell me a short story about a cat and a kite.",
-  prompt3: "Write this in capital letters: the sea is calm today",
+  prompt2: "Please tell a bedtime story about a fox.",
+  prompt3: 'How do you say "I like music." in Chinese?',
   starterTitle: "This is Ember, the model that ships with the assistant",
   starterNote: "A 38-million-parameter model: it greets, copies and edits text, tells tiny stories; it knows little and invents facts. Add a real model with",
   starterShort: "Ember is a very small model: it invents facts.",
