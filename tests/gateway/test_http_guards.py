@@ -87,7 +87,8 @@ def test_health_needs_no_key(locked: RunningGateway, path: str, status: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/console/", 404), ("/console/static/a.js", 404), ("/consoles", 401)]
+    ("path", "status"),
+    [("/console/", 404), ("/console/static/a.js", 404), ("/consoles", 401), ("/console/x", 401)],
 )
 def test_the_consoles_pages_need_no_key(locked: RunningGateway, path: str, status: int) -> None:
     assert locked.get(path).status_code == status

@@ -96,7 +96,12 @@ class Intake:
                 array("i", tokens),
                 limit,
                 Sampler(sampling, index=index, mask=mask.copy() if mask else None),
-                TextOutput(self._vocabulary, self._parser(chat, text), request.stop),
+                TextOutput(
+                    self._vocabulary,
+                    self._parser(chat, text),
+                    request.stop,
+                    one_call=chat is not None and not chat.parallel_tool_calls,
+                ),
             )
             for index in range(request.n)
         ]

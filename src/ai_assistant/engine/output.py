@@ -21,10 +21,17 @@ class TextOutput:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, parser: OutputParser | None, stops: tuple[str, ...]
+        self,
+        vocabulary: Vocabulary,
+        parser: OutputParser | None,
+        stops: tuple[str, ...],
+        *,
+        one_call: bool = False,
     ) -> None:
+        """`one_call`: the answer ends with its first complete tool call."""
         self._vocabulary = vocabulary
         self._parser = parser
+        self._one_call = one_call
         self._stops = StopFinder(stops) if stops else None
         self._utf8 = Utf8Stream()
         self._text: list[str] = []
@@ -40,7 +47,7 @@ class TextOutput:
         return bool(self._text or self._reasoning or self._calls or self.logprobs)
 
     def push(self, token: int) -> bool:
-        """Add a token; True when a stop string ended the text before it."""
+        """Add a token; True when a stop string or the only call wanted ended the text."""
         vocabulary = self._vocabulary
         piece = vocabulary.piece(token)
         if token in vocabulary.control and not self._wanted(piece):
@@ -65,6 +72,8 @@ class TextOutput:
                 self._text.append(text)
         else:
             self._sort(self._parser.feed(text))
+            if self._one_call and self._parser.calls_done:
+                self._stopped = True
         return self._stopped
 
     def close(self) -> None:

@@ -89,9 +89,7 @@ class Sampler:
             row[seen] -= self.presence + self.frequency * times
 
 
-def draw(
-    row: Row, temperature: float, top_k: int, top_p: float, min_p: float, point: float
-) -> int:
+def draw(row: Row, temperature: float, top_k: int, top_p: float, min_p: float, point: float) -> int:
     """The token that the uniform number `point` in [0, 1) falls on, after all cuts.
 
     Exact, but seldom over the whole vocabulary: tokens `NEAR` below the best one, in units of the

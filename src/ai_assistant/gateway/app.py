@@ -9,7 +9,13 @@ from ai_assistant.gateway.chat import complete_chat
 from ai_assistant.gateway.completions import complete_text
 from ai_assistant.gateway.embeddings import embed
 from ai_assistant.gateway.exchange import Exchange
-from ai_assistant.gateway.guards import Boundary, KeyGuard, StrangerGuard, is_loopback
+from ai_assistant.gateway.guards import (
+    Boundary,
+    KeyGuard,
+    SizeGuard,
+    StrangerGuard,
+    is_loopback,
+)
 from ai_assistant.gateway.health import live, ready, show_status
 from ai_assistant.gateway.models import list_models, show_model
 from ai_assistant.gateway.settings import GatewaySettings
@@ -42,6 +48,7 @@ def build_app(
         *mounts,
     ]
     app: ASGIApp = _Rooted(Router(routes))
+    app = SizeGuard(app, settings)
     app = KeyGuard(app, settings)
     app = StrangerGuard(app, settings)
     return Boundary(app, settings)

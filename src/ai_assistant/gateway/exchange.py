@@ -15,7 +15,7 @@ from ai_assistant.gateway.errors import (
     verdict,
 )
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.protocol.errors import AssistantError, RequestTooLarge, UnsupportedFeature
+from ai_assistant.protocol.errors import AssistantError, UnsupportedFeature
 
 Header = tuple[bytes, bytes]
 
@@ -56,12 +56,9 @@ class Exchange:
         return header(self.scope, name)
 
     async def body(self) -> bytes:
-        """The whole body; refuses one that is too long before it has arrived."""
-        limit = self.settings.max_body_bytes
+        """The whole body."""
         if (self.header(b"content-encoding") or "identity") != "identity":
             raise UnsupportedFeature("Send the body without Content-Encoding.")
-        if int(self.header(b"content-length") or 0) > limit:
-            raise _too_large(limit)
         message = await self._next_part()
         if not message.get("more_body"):
             return message.get("body", b"")
@@ -69,8 +66,6 @@ class Exchange:
         while message.get("more_body"):
             message = await self._next_part()
             parts += message.get("body", b"")
-            if len(parts) > limit:
-                raise _too_large(limit)
         return bytes(parts)
 
     async def gone(self) -> None:
@@ -136,7 +131,3 @@ def header(scope: Scope, name: bytes) -> str | None:
         if key == name:
             return value.decode("latin-1")
     return None
-
-
-def _too_large(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The body is larger than {limit} bytes; send a smaller one.")

@@ -11,6 +11,7 @@ from hashlib import sha256
 from ipaddress import ip_address
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_assistant.gateway.errors import MethodNotAllowed, StrangerRefused
@@ -21,13 +22,15 @@ from ai_assistant.protocol.errors import (
     AssistantError,
     InvalidRequest,
     NotFound,
+    RequestTooLarge,
     ShuttingDown,
 )
 
 _log = logging.getLogger(__name__)
 
-_OPEN_PATHS = {"/", "/favicon.ico", "/livez", "/readyz", "/health", "/v1/health", "/console"}
-_OPEN_PREFIX = "/console/"
+_OPEN_PAGES = {"/", "/favicon.ico", "/console", "/console/"}
+_OPEN_PATHS = {"/livez", "/readyz", "/health", "/v1/health"} | _OPEN_PAGES
+_OPEN_PREFIX = "/console/static/"
 _EXPOSED = b"x-request-id, retry-after"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_-]+(, ?[A-Za-z0-9_-]+)*")
 
@@ -66,7 +69,7 @@ class Boundary:
 
         try:
             await self._app(scope, receive, send_marked)
-        except ClientGone:
+        except (ClientGone, ClientDisconnect):
             _log.debug("request %s: the client left", request_id)
         except (Exception, asyncio.CancelledError) as error:
             if started:
@@ -158,6 +161,38 @@ async def _answer_preflight(scope: Scope, send: Send) -> None:
     ]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
+
+
+class SizeGuard:
+    """Refuses a body that is too long before all of it has arrived."""
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+        self._app = app
+        self._limit = settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = header(scope, b"content-length")
+        if length is None:  # Chunked, or no body at all.
+            receive = self._counted(receive)
+        elif int(length) > self._limit:
+            raise self._error()
+        await self._app(scope, receive, send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        size = 0
+
+        async def receive_counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                raise self._error()
+            return message
+
+        return receive_counted
+
+    def _error(self) -> RequestTooLarge:
+        return RequestTooLarge(f"The body is larger than {self._limit} bytes; send a smaller one.")
 
 
 class KeyGuard:
