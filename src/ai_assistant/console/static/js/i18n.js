@@ -20,7 +20,7 @@ const ENGLISH = {
   greetingMore: "Conversations are kept by your own assistant.",
   prompt1: "Hello! Who are you?",
   prompt2: "Please tell a bedtime story about a fox.",
-  prompt3: 'How do you say "I like music." in Chinese?',
+  prompt3: "How do you say \"I like music.\" in Chinese?",
   starterTitle: "This is Ember, the model that ships with the assistant",
   starterNote: "A 38-million-parameter model: it greets, copies and edits text, tells tiny stories; it knows little and invents facts. Add a real model with",
   starterShort: "Ember is a very small model: it invents facts.",
