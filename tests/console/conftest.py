@@ -20,7 +20,8 @@ QUIET = [
 ]
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: Playwright keeps a running loop in this thread while it lives.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
