@@ -285,3 +285,53 @@ def test_whole_state_models_batch_correctly(whole_state_model: Model) -> None:
         texts.append([collector.text(f"r{i}") for i in range(4)])
         bench.close()
     assert texts[0] == texts[1]
+
+
+def test_idle_chat_leaves_the_context_and_comes_back(bench: MakeBench) -> None:
+    engine = bench()
+    first = chat("Hello!", SYSTEM)
+    engine.ask("turn1", first, max_tokens=8)
+    answer = engine.run().text("turn1")
+    engine.ask("other", chat("Tell me a story.", "<|im_start|>system\nBe short.<|im_end|>\n"))
+    engine.run()
+    assert engine.engine.status().warm_bytes > 0
+    following = first + answer + "<|im_end|>\n" + chat("And you?")
+    engine.ask("turn2", following, max_tokens=8)
+    collector = engine.run()
+    assert collector.usage("turn2").cached_tokens >= len(engine.tokens(first))
+    alone = one_at_a_time(bench(retained=0, warm_bytes=0), [following], 8)
+    assert_same_but_for_close_calls([collector.text("turn2")], alone)
+
+
+def test_running_sequences_are_alone_in_the_context(bench: MakeBench) -> None:
+    engine = bench()
+    for index in range(6):
+        engine.ask(f"r{index}", chat(QUESTIONS[index], f"system {index} " * 40), max_tokens=4)
+    engine.run()
+    engine.ask("last", chat("Hello!"), max_tokens=100)
+    for _ in range(8):
+        engine.engine.accept()
+        parts = engine.engine._batcher.next()
+        assert engine.engine.decode(parts)
+        engine.engine.commit(parts)
+    assert engine.engine.status().cells_used < 40
+    assert engine.run().usage("last").completion_tokens == 100
+
+
+def test_whole_state_models_come_back_from_the_warm_tier(whole_state_model: Model) -> None:
+    limits = {"threads": 1, "threads_batch": 1, "cells": 2048, "slots": 2, "chunk": 128}
+    prompt = [3 + (7 * i) % 200 for i in range(300)]
+    used = Bench(whole_state_model, "", **limits)  # type: ignore[arg-type]
+    used.ask("first", prompt, max_tokens=24)
+    used.run()
+    longer = [*_computed(used), *range(50, 90)]
+    used.ask("between", [5 + (3 * i) % 100 for i in range(150)], max_tokens=4)
+    used.run()
+    used.ask("longer", longer, max_tokens=24)
+    collector = used.run()
+    assert collector.usage("longer").cached_tokens == len(longer) - 40
+    used.close()
+    fresh = Bench(whole_state_model, "", **limits)  # type: ignore[arg-type]
+    fresh.ask("longer", longer, max_tokens=24)
+    assert fresh.run().text("longer") == collector.text("longer")
+    fresh.close()

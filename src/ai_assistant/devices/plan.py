@@ -10,6 +10,9 @@ CELL_STEP = 256
 """libllama rounds the KV cache up to this many tokens."""
 KV_SHARE = 0.25
 """Share of the free memory that the KV cache may take."""
+WARM_SHARE = 0.1
+WARM_CAP = 8 << 30
+"""Share of the free memory, and bytes at most, for ended sequences."""
 CONTEXT_CAP = 32_768
 """Tokens per conversation unless the owner asks for more: memory is taken at the start."""
 POOL_CAP = 16_384
@@ -39,7 +42,8 @@ def plan_engine(model: ModelInfo, machine: Machine, settings: EngineSettings) ->
         context_limit=min(context, cells),
         cells=cells,
         slots=settings.slots or 16,
-        retained=16,
+        retained=8,
+        warm_bytes=min(WARM_CAP, int(machine.memory_available * WARM_SHARE)),
         chunk=settings.chunk or 512,
         threads=threads,
         threads_batch=threads,

@@ -6,18 +6,22 @@ up first, then the newest sequence of the lowest class is parked and resumes lat
 
 import bisect
 import time
+from array import array
 from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
 
 from ai_assistant.engine.sequence import Sequence
-from ai_assistant.kvcache.cache import KvCache, Match, common_prefix
+from ai_assistant.kvcache.cache import KvCache, common_prefix
+from ai_assistant.kvcache.warm import State, WarmSequence, WarmStore
 
 WORTH_WAITING = 64
 """Tokens in common with a prompt that is being computed, from which waiting for it pays."""
 WORTH_SHARING = 16
 """Shorter beginnings are computed again: that costs less than finding their cells."""
+WORTH_KEEPING = 64
+"""Shorter sequences are not saved when they leave the context."""
 RESERVE = 32
 """Cells per running sequence that admission leaves free, so that parking stays rare."""
 LOOK_AHEAD = 32
@@ -30,8 +34,9 @@ class Cells(Protocol):
     def share(self, source: int, target: int, length: int) -> None: ...
     def share_all(self, source: int, target: int) -> None: ...
     def drop(self, sequence: int) -> None: ...
-    def save(self, sequence: int) -> bytes: ...
-    def restore(self, sequence: int, state: bytes) -> bool: ...
+    def trim(self, sequence: int, length: int) -> bool: ...
+    def save(self, sequence: int) -> State: ...
+    def restore(self, sequence: int, state: State) -> bool: ...
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +46,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     retained: int
     chunk: int
     park_bytes: int
+    warm_bytes: int
     shares_prefixes: bool
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The longest known beginning of a sequence: `length` tokens, of a sequence in the context or
+    of one in the warm tier."""
+
+    length: int = 0
+    holder: int = -1
+    warm: WarmSequence | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -58,6 +73,7 @@ class Batcher:
         self._cache = cache
         self._cells = cells
         self._limits = limits
+        self.warm = WarmStore(limits.warm_bytes, shares_prefixes=limits.shares_prefixes)
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self._parked_bytes = 0
@@ -80,6 +96,8 @@ class Batcher:
         """The parts of the next batch, their cells booked; decodes first."""
         if self.waiting and len(self.running) < self._limits.slots:
             self._admit()
+        if self.running and self._cache.retained:
+            self._cool_down()
         while True:
             parts = self._pick()
             if parts or not self.running:
@@ -112,7 +130,7 @@ class Batcher:
         if keep and self._limits.retained and sequence.computed >= WORTH_SHARING:
             self._cache.retain(sequence.slot)
             if self._cache.retained > self._limits.retained:
-                self._evict()
+                self._evict()  # to the warm tier
         else:
             self._release(sequence.slot)
         sequence.slot = -1
@@ -167,18 +185,24 @@ class Batcher:
         for sequence in self.waiting[:LOOK_AHEAD]:
             if len(self.running) >= self._limits.slots:
                 return
-            match = self._match(sequence)
-            if self._better_to_wait(sequence, match.length):
+            known = self._find(sequence)
+            if self._better_to_wait(sequence, known.length):
                 continue
-            if self.running and not self._fits(sequence, match):
+            if self.running and not self._fits(sequence, known):
                 return
-            self._start(sequence, match)
+            self._start(sequence, known)
 
-    def _match(self, sequence: Sequence) -> Match:
+    def _find(self, sequence: Sequence) -> Known:
         if sequence.state is not None:
-            return Match(-1, 0)
-        match = self._cache.match(sequence.tokens)
-        return match if match.length >= WORTH_SHARING else Match(-1, 0)
+            return Known()
+        hot = self._cache.match(sequence.tokens)
+        warm, length = self.warm.match(sequence.tokens)
+        if warm and length >= hot.length + WORTH_SHARING and self._fits_free(len(warm.tokens)):
+            return Known(length, warm=warm)
+        return Known(hot.length, hot.holder) if hot.length >= WORTH_SHARING else Known()
+
+    def _fits_free(self, cells: int) -> bool:
+        return self._cache.free_cells + self._cache.retained_cells() >= cells
 
     def _better_to_wait(self, sequence: Sequence, known: int) -> bool:
         """Whether a running prompt will soon have computed much of this one's beginning."""
@@ -192,49 +216,80 @@ class Batcher:
                     return True
         return False
 
-    def _fits(self, sequence: Sequence, match: Match) -> bool:
+    def _fits(self, sequence: Sequence, known: Known) -> bool:
         need = len(sequence.tokens) + RESERVE * (len(self.running) + 1)
-        if match.length and not self._cache.is_retained(match.holder):
-            need -= match.length
+        if known.holder >= 0 and not self._cache.is_retained(known.holder):
+            need -= known.length
         booked = sum(other.remaining for other in self.running)
-        return self._cache.free_cells + self._cache.retained_cells() >= need + booked
+        return self._fits_free(need + booked)
 
-    def _start(self, sequence: Sequence, match: Match) -> None:
+    def _start(self, sequence: Sequence, known: Known) -> None:
         self.waiting.remove(sequence)
-        whole = match.length and match.length == self._cache.length(match.holder)
-        if whole and self._cache.is_retained(match.holder):
-            sequence.slot = match.holder
-            self._cache.adopt(match.holder)
-        else:
-            sequence.slot = self._open(match)
         if sequence.state is not None:
+            sequence.slot = self._cache.open()
             self._resume(sequence)
+        elif known.warm:
+            sequence.slot = self._cache.open()
+            self._warm_up(sequence, known.warm, known.length)
+        elif known.length:
+            self._continue(sequence, known)
         else:
-            sequence.computed = match.length
+            sequence.slot = self._cache.open()
         if not sequence.started_at:
             sequence.started_at = time.perf_counter()
-            sequence.cached = match.length
+            sequence.cached = sequence.computed
         bisect.insort(self.running, sequence, key=_order)
 
-    def _open(self, match: Match) -> int:
-        """A sequence id that begins with what was matched. One is free: there are as many ids as
-        slots and retained sequences together."""
-        slot = self._cache.open()
-        if match.length:
-            self._cache.share(match.holder, slot, match.length)
-            if self._limits.shares_prefixes:
-                self._cells.share(match.holder, slot, match.length)
-            else:
-                self._cells.share_all(match.holder, slot)
-        return slot
+    def _continue(self, sequence: Sequence, known: Known) -> None:
+        """Begin with the cells of a sequence in the context. A sequence id is free: there are as
+        many as slots and retained sequences together."""
+        holder, length = known.holder, known.length
+        sequence.computed = length
+        if self._cache.is_retained(holder) and length == self._cache.length(holder):
+            sequence.slot = holder
+            self._cache.adopt(holder)
+            return
+        sequence.slot = self._cache.open()
+        self._cache.share(holder, sequence.slot, length)
+        if self._limits.shares_prefixes:
+            self._cells.share(holder, sequence.slot, length)
+        else:
+            self._cells.share_all(holder, sequence.slot)
+
+    def _warm_up(self, sequence: Sequence, warm: WarmSequence, length: int) -> None:
+        """Begin with the first `length` tokens of a sequence in the warm tier."""
+        if not self._put_back(sequence.slot, warm.tokens, warm.state):
+            return
+        self.warm.touch(warm)
+        if length < len(warm.tokens):
+            self._cells.trim(sequence.slot, length)
+            self._cache.shrink(sequence.slot, length)
+        sequence.computed = length
+
+    def _put_back(self, slot: int, tokens: "array[int]", state: State) -> bool:
+        """Restore a saved state into an empty slot; False where that was not possible."""
+        if not self._has_room(len(tokens)):
+            return False
+        self._cache.extend(slot, tokens)
+        if self._cells.restore(slot, state):
+            return True
+        self._cache.shrink(slot, 0)
+        return False
 
     # Making room.
 
+    def _cool_down(self) -> None:
+        """Something runs: what has ended leaves the context, where its cells slow every step."""
+        while self._evict():
+            pass
+
     def _evict(self) -> bool:
-        """Give up the retained sequence that was used least recently."""
+        """Move the retained sequence that was used least recently to the warm tier."""
         victim = self._cache.victim()
         if victim is None:
             return False
+        if self._limits.warm_bytes and self._cache.length(victim) >= WORTH_KEEPING:
+            self.warm.put(self._cache.tokens(victim), self._cells.save(victim))
         self._release(victim)
         return True
 
@@ -248,9 +303,9 @@ class Batcher:
         self.running.remove(sequence)
         if sequence.computed:
             state = self._cells.save(sequence.slot)
-            if self._parked_bytes + len(state) <= self._limits.park_bytes:
+            if self._parked_bytes + state.nbytes <= self._limits.park_bytes:
                 sequence.state = state
-                self._parked_bytes += len(state)
+                self._parked_bytes += state.nbytes
             else:
                 sequence.computed = 0
         self._release(sequence.slot)
@@ -262,16 +317,13 @@ class Batcher:
         """Put a parked sequence's cells back, or have them computed again."""
         state = sequence.state
         self._forget_state(sequence)
-        if state and self._has_room(sequence.computed):
-            self._cache.extend(sequence.slot, sequence.tokens[: sequence.computed])
-            if self._cells.restore(sequence.slot, state):
-                return
-            self._cache.shrink(sequence.slot, 0)
-        sequence.computed = 0
+        done = sequence.tokens[: sequence.computed]
+        if state is None or not self._put_back(sequence.slot, done, state):
+            sequence.computed = 0
 
     def _forget_state(self, sequence: Sequence) -> None:
         if sequence.state is not None:
-            self._parked_bytes -= len(sequence.state)
+            self._parked_bytes -= sequence.state.nbytes
             sequence.state = None
 
 

@@ -56,6 +56,7 @@ class Engine:
             retained=self._context.sequences - min(plan.slots, self._context.sequences),
             chunk=plan.chunk,
             park_bytes=plan.park_bytes,
+            warm_bytes=plan.warm_bytes,
             shares_prefixes=model.shares_prefixes,
         )
         self._batcher = Batcher(self._cache, self._context, limits)
@@ -98,6 +99,7 @@ class Engine:
         self._outbox.flush()
         self.report(now=True)
         self._cache.check_integrity()
+        self._batcher.warm.check_integrity()
 
     def _take(self, arrival: object) -> None:
         match arrival:
@@ -282,6 +284,7 @@ class Engine:
             cells_total=self._context.cells,
             cells_used=self._context.cells - cache.free_cells,
             cells_retained=cache.retained_cells(),
+            warm_bytes=batcher.warm.bytes,
             prompt_tokens=statistics.prompt_tokens,
             cached_tokens=statistics.cached_tokens,
             generated_tokens=statistics.generated_tokens,

@@ -7,6 +7,7 @@ import msgspec
 
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.sampling import Sampler
+from ai_assistant.kvcache.warm import State
 from ai_assistant.protocol.requests import GenerateRequest
 
 
@@ -51,7 +52,7 @@ class Sequence:
         self.cached = 0
         self.slot = -1
         """Its sequence id in the context while it runs."""
-        self.state: bytes | None = None
+        self.state: State | None = None
         """Its saved KV cache while it is parked."""
         self.queued_at = time.perf_counter()
         self.started_at = 0.0

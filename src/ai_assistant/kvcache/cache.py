@@ -76,6 +76,10 @@ class KvCache:
         """Cells that giving up all retained sequences would free."""
         return self.ledger.would_free(self._retained)
 
+    def tokens(self, sequence: int) -> "array[int]":
+        """The tokens that a sequence has in the cache, a copy."""
+        return self._resident[sequence].tokens[:]
+
     def length(self, sequence: int) -> int:
         """Tokens that a sequence has in the cache."""
         return len(self._resident[sequence].tokens)

@@ -41,6 +41,8 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     kv_type: str = "f16"
     park_bytes: int = 1 << 30
     """Memory for the state of parked sequences; beyond it they are computed again."""
+    warm_bytes: int = 1 << 29
+    """Memory for ended sequences that left the context; 0 forgets them."""
     queue: int = 512
     """Requests that may wait."""
 

@@ -46,6 +46,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    warm_bytes: int = 0
+    """Memory of ended sequences that have left the context and can come back."""
     prefill_tokens_per_second: float
     decode_tokens_per_second: float
     steps: int

@@ -4,6 +4,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ai_assistant.engine.kernels.batch import Batch
 from ai_assistant.engine.kernels.library import complaints, llama
@@ -132,14 +133,18 @@ class Context:
         """Forget all."""
         llama.llama_memory_clear(self.memory, True)
 
-    def save(self, sequence: int) -> bytes:
+    def save(self, sequence: int) -> NDArray[np.uint8]:
         """A sequence's state, for `restore` into a context of the same model and KV type."""
         size = llama.llama_state_seq_get_size(self.handle, sequence)
-        buffer = (ctypes.c_uint8 * size)()
-        written = llama.llama_state_seq_get_data(self.handle, buffer, size, sequence)
-        return bytes(memoryview(buffer)[:written])
+        state = np.empty(size, np.uint8)
+        written = llama.llama_state_seq_get_data(self.handle, _bytes(state), size, sequence)
+        return state[:written]
 
-    def restore(self, sequence: int, state: bytes) -> bool:
+    def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
         """Put a saved state back; False when there is no room or it does not fit."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        return llama.llama_state_seq_set_data(self.handle, buffer, len(state), sequence) > 0
+        read = llama.llama_state_seq_set_data(self.handle, _bytes(state), state.nbytes, sequence)
+        return read > 0
+
+
+def _bytes(state: NDArray[np.uint8]) -> Any:
+    return ctypes.cast(state.ctypes.data, ctypes.POINTER(ctypes.c_uint8))
