@@ -80,15 +80,19 @@ class Answer:
 
 async def ask(server: Server, prompt: str, tokens: int, **options: Any) -> Answer:
     """Stream one completion of plain text, greedy unless `options` say otherwise."""
-    body = {
-        "prompt": prompt,
-        "max_tokens": tokens,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        **GREEDY,
-        **options,
-    }
-    answer = await _exchange(server, "/v1/completions", json.dumps(body).encode())
+    return await _stream(server, "/v1/completions", tokens, {"prompt": prompt, **options})
+
+
+async def chat(server: Server, text: str, tokens: int, **options: Any) -> Answer:
+    """Stream the answer to one chat message."""
+    messages = [{"role": "user", "content": text}]
+    return await _stream(server, "/v1/chat/completions", tokens, {"messages": messages, **options})
+
+
+async def _stream(server: Server, path: str, tokens: int, fields: dict[str, Any]) -> Answer:
+    usage = {"stream_options": {"include_usage": True}}
+    body = {"max_tokens": tokens, "stream": True, **usage, **GREEDY, **fields}
+    answer = await _exchange(server, path, json.dumps(body).encode())
     if answer.status != 200:
         raise Refused(answer.status, b"".join(piece for _, piece in answer.pieces).decode())
     if b'"error"' in (end := b"".join(piece for _, piece in answer.pieces[-2:])):
@@ -143,8 +147,11 @@ class _Receiver:
 
 
 def _said(event: dict[str, Any]) -> str:
-    return "".join(choice.get("text") or "" for choice in event.get("choices", ()))
+    choices = event.get("choices", ())
+    return "".join(c.get("text") or c.get("delta", {}).get("content") or "" for c in choices)
 
 
 def _finish(event: dict[str, Any]) -> str | None:
-    return next((c["finish_reason"] for c in event.get("choices", ()) if c["finish_reason"]), None)
+    return next(
+        (c["finish_reason"] for c in event.get("choices", ()) if c.get("finish_reason")), None
+    )

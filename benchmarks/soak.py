@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks import llama_server, node
-from benchmarks.client import Answer, Refused, ask
+from benchmarks.client import Answer, Refused, chat
 from benchmarks.engine import SLOTS, warm
 from benchmarks.models import ensure
 from benchmarks.prompts import Prompts
@@ -50,7 +50,7 @@ class Soak:
 async def soak(server: Server, *, requests: int, together: int, tokens: int) -> Soak:
     """Ask `requests` times, `together` at a time, and compare with lonely answers."""
     await warm(server)
-    prompts = [Prompts("soak", n).question() for n in range(min(200, requests))]
+    prompts = [f"Repeat: {Prompts('soak', n).words(10)}" for n in range(min(200, requests))]
     expected = {prompt: await _alone(server, prompt, tokens) for prompt in prompts}
     order = random.Random(7).choices(prompts, k=requests)
     result, queue = Soak(), iter(order)
@@ -72,7 +72,7 @@ class Expected:
 
 
 async def _alone(server: Server, prompt: str, tokens: int) -> Expected:
-    answer = await ask(server, prompt, tokens, logprobs=10)
+    answer = await chat(server, prompt, tokens, logprobs=True, top_logprobs=10)
     return Expected(answer.text, steps(answer))
 
 
@@ -81,7 +81,7 @@ async def _client(
 ) -> None:
     for prompt in queue:
         try:
-            answer = await ask(server, prompt, tokens)
+            answer = await chat(server, prompt, tokens)
         except (Refused, OSError, TimeoutError) as error:
             result.note("lost", f"{prompt!r}: {error!r}")
             continue
@@ -163,7 +163,8 @@ def main() -> None:
             soak(server, requests=args.requests, together=args.together, tokens=args.tokens)
         )
     name = f"soak{'-peer' if args.peer else ''}{'-long' if args.requests >= 5000 else ''}"
-    publish(name, records(result, args.requests), notes=result.problems)
+    setting = f"{args.model}, {SLOTS} slots, {args.together} at a time, {args.tokens} tokens each"
+    publish(name, records(result, args.requests), notes=[setting, *result.problems])
 
 
 if __name__ == "__main__":
