@@ -77,6 +77,8 @@ class Batcher:
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self._parked_bytes = 0
+        self._saved: set[int] = set()
+        """Retained sequences that the warm tier has already."""
 
     @property
     def busy(self) -> bool:
@@ -247,6 +249,7 @@ class Batcher:
         sequence.computed = length
         if self._cache.is_retained(holder) and length == self._cache.length(holder):
             sequence.slot = holder
+            self._saved.discard(holder)
             self._cache.adopt(holder)
             return
         sequence.slot = self._cache.open()
@@ -278,8 +281,23 @@ class Batcher:
 
     # Making room.
 
+    def save_one(self) -> bool:
+        """Copy a retained sequence to the warm tier; False when all are there. For idle moments:
+        it takes as long as reading the sequence's cells."""
+        for slot in self._cache.all_retained():
+            if slot not in self._saved:
+                self._save(slot)
+                return True
+        return False
+
+    def _save(self, slot: int) -> None:
+        self._saved.add(slot)
+        if self._limits.warm_bytes and self._cache.length(slot) >= WORTH_KEEPING:
+            self.warm.put(self._cache.tokens(slot), self._cells.save(slot))
+
     def _cool_down(self) -> None:
-        """Something runs: what has ended leaves the context, where its cells slow every step."""
+        """Something runs: what has ended leaves the context, where its cells slow every step.
+        After a pause it is saved already and this costs nothing."""
         while self._evict():
             pass
 
@@ -288,12 +306,13 @@ class Batcher:
         victim = self._cache.victim()
         if victim is None:
             return False
-        if self._limits.warm_bytes and self._cache.length(victim) >= WORTH_KEEPING:
-            self.warm.put(self._cache.tokens(victim), self._cells.save(victim))
+        if victim not in self._saved:
+            self._save(victim)
         self._release(victim)
         return True
 
     def _release(self, slot: int) -> None:
+        self._saved.discard(slot)
         self._cache.release(slot)
         self._cells.drop(slot)
 

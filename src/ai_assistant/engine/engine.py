@@ -23,6 +23,8 @@ from ai_assistant.protocol.status import EngineStatus
 
 STATUS_SECONDS = 0.5
 """How often a working engine says how it is."""
+IDLE_SECONDS = 0.02
+"""A pause so long means that nobody is in a hurry."""
 REMEMBERED_ABORTS = 4096
 
 
@@ -90,16 +92,25 @@ class Engine:
         arrivals = self._orders.arrivals
         if not self._batcher.busy:
             self._rest()
-            with contextlib.suppress(queue.Empty):
-                self._take(arrivals.get(timeout=0.1 if self._draining else None))
         while not arrivals.empty():
             self._take(arrivals.get())
 
     def _rest(self) -> None:
+        """Wait for an order; use a pause for what nobody should wait for."""
         self._outbox.flush()
         self.report(now=True)
-        self._cache.check_integrity()
-        self._batcher.warm.check_integrity()
+        while not self._take_within(IDLE_SECONDS) and not self._draining:
+            if not self._batcher.save_one():
+                self._cache.check_integrity()
+                self._batcher.warm.check_integrity()
+                self._take_within(None)
+                return
+
+    def _take_within(self, seconds: float | None) -> bool:
+        with contextlib.suppress(queue.Empty):
+            self._take(self._orders.arrivals.get(timeout=seconds))
+            return True
+        return False
 
     def _take(self, arrival: object) -> None:
         match arrival:

@@ -1,7 +1,8 @@
-"""Pieces of answers on their way to the node, a few milliseconds of them per frame.
+"""Pieces of answers on their way to the node, up to 20 milliseconds of them per frame.
 
-A first token and an end go at once. In between, very fast models fill a frame with several
-tokens: no reader notices 8 ms, and the node wakes less often.
+A first token and an end go at once. In between, fast models fill a frame with several tokens:
+fifty pieces a second are more than an eye can follow, and every piece costs time of the
+processors that the model needs.
 """
 
 import time
@@ -11,7 +12,7 @@ from ai_assistant.engine.sequence import Sequence
 from ai_assistant.protocol.chunks import FinishReason, Timings, TokenChunk, Usage
 from ai_assistant.protocol.frames import Chunks
 
-FLUSH_SECONDS = 0.008
+FLUSH_SECONDS = 0.02
 
 
 class _Open:

@@ -72,6 +72,10 @@ class KvCache:
         """Whether a sequence has ended and is only kept."""
         return sequence in self._retained
 
+    def all_retained(self) -> list[int]:
+        """Ended sequences that are kept, the least recently used one first."""
+        return list(self._retained)
+
     def retained_cells(self) -> int:
         """Cells that giving up all retained sequences would free."""
         return self.ledger.would_free(self._retained)
