@@ -2,11 +2,17 @@
 
 import collections
 import ctypes
+import os
 import sys
 import threading
 from typing import Any
 
-from llama_cpp import llama_cpp as _binding
+# Read by libgomp when it is loaded. By default its threads spin for milliseconds after each piece
+# of work, on the core that the node needs between two steps; 10,000 turns are about 0.1 ms, longer
+# than any wait within a step. The owner's own value wins.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # noqa: TID251 - not a setting of ours
+
+from llama_cpp import llama_cpp as _binding  # noqa: E402
 
 llama: Any = _binding
 """The C functions. Untyped on purpose: the binding's hints name ctypes where plain numbers come."""
