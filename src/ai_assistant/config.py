@@ -10,7 +10,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import msgspec
 import platformdirs
@@ -39,6 +39,11 @@ FLAGS = {
 _PATHS = frozenset({"store.models", "store.data_dir", KEY_FILE})
 _RANGES: dict[str, tuple[float, float]] = {
     "server.port": (0, 65535),
+    "engine.context": (0, 1 << 26),
+    "engine.cells": (0, 1 << 26),
+    "engine.slots": (0, 240),
+    "engine.chunk": (0, 8192),
+    "engine.threads": (0, 512),
     "engine.gpu_layers": (-1, float("inf")),
     "scheduler.memory_fraction": (0.01, 1),
     "scheduler.max_loaded": (1, float("inf")),
@@ -261,7 +266,8 @@ def _value(key: str, source: _Given, problems: list[str]) -> object:
     try:
         value: object = msgspec.convert(raw, type=kind, strict=not source.textual)
     except msgspec.ValidationError:
-        wanted = _IN_WORDS.get(cast("type", kind), str(kind))
+        choices = ", ".join(map(str, get_args(kind)))
+        wanted = _IN_WORDS.get(cast("type", kind), f"one of {choices}")
         got = "***" if key in SECRETS else repr(raw)
         problems.append(f"{key} must be {wanted}, not {got} ({source.origin}).")
         return None

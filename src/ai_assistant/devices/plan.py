@@ -3,6 +3,7 @@
 import msgspec
 
 from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.protocol.errors import ModelLoadFailed
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 
@@ -37,6 +38,7 @@ def plan_engine(model: ModelInfo, machine: Machine, settings: EngineSettings) ->
     context = settings.context or min(model.context_train or 4096, CONTEXT_CAP, affordable)
     pool = settings.cells or min(max(context, min(8 * context, POOL_CAP)), affordable)
     cells = _round_up(max(pool, context))
+    _refuse_what_does_not_fit(model, machine, cells, settings.kv_type)
     return EnginePlan(
         model_path=model.path,
         context_limit=min(context, cells),
@@ -70,16 +72,29 @@ def _plan_embedding(model: ModelInfo, threads: int, settings: EngineSettings) ->
 
 
 def _affordable_cells(model: ModelInfo, machine: Machine, kv_type: str) -> int:
-    per_token = model.kv_bytes_per_token / 2 * KV_BYTES.get(kv_type, 2.0)
+    per_token = model.kv_bytes_per_token / 2 * KV_BYTES[kv_type]
     if per_token <= 0:
         return POOL_CAP
     free = max(machine.memory_available - model.size_bytes, machine.memory_available // 8)
     return max(CELL_STEP, int(free * KV_SHARE / per_token) // CELL_STEP * CELL_STEP)
 
 
+def _refuse_what_does_not_fit(model: ModelInfo, machine: Machine, cells: int, kv_type: str) -> None:
+    """The owner may ask for more than the machine has: better a word now than a dead machine."""
+    per_token = model.kv_bytes_per_token / 2 * KV_BYTES[kv_type]
+    if cells * per_token <= machine.memory_available:
+        return
+    fits = int(machine.memory_available / per_token) // CELL_STEP * CELL_STEP
+    raise ModelLoadFailed(
+        f"A KV cache of {cells:,} tokens takes {cells * per_token / 1e9:,.1f} GB; "
+        f"{machine.memory_available / 1e9:,.1f} GB are free. Ask for at most {fits:,} tokens "
+        "with --context, or for a smaller kv_type such as q8_0."
+    )
+
+
 def memory_need(model: ModelInfo, plan: EnginePlan) -> int:
     """Bytes that the engine will take: weights, KV cache, working space."""
-    per_token = model.kv_bytes_per_token / 2 * KV_BYTES.get(plan.kv_type, 2.0)
+    per_token = model.kv_bytes_per_token / 2 * KV_BYTES[plan.kv_type]
     return model.size_bytes + int(plan.cells * per_token) + (300 << 20)
 
 

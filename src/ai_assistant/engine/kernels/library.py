@@ -12,7 +12,7 @@ from typing import Any
 # than any wait within a step. The owner's own value wins.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # noqa: TID251 - not a setting of ours
 
-from llama_cpp import llama_cpp as _binding  # noqa: E402
+from llama_cpp import llama_cpp as _binding
 
 llama: Any = _binding
 """The C functions. Untyped on purpose: the binding's hints name ctypes where plain numbers come."""
