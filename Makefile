@@ -1,7 +1,8 @@
 # Two commands: `make run` sets everything up and serves; `make test` sets up and passes the tests.
 # A fresh machine needs Python 3.11+, a C/C++ compiler and make. The rest comes from uv.lock.
 
-KERNELS ?= cpu
+# Unless told otherwise: the kernels that are there.
+KERNELS ?= $(or $(firstword $(patsubst .venv/.ready-%,%,$(filter-out %-dev,$(wildcard .venv/.ready-*)))),cpu)
 ARGS ?=
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)

@@ -1,7 +1,10 @@
 """`ai-assistant serve`: the node, in the foreground."""
 
 import errno
+import os
+import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,11 +119,19 @@ def announcer(settings: config.Settings) -> Callable[[str], None]:
     return announce
 
 
+def own_command() -> str:
+    """How this command is called from where the user stands."""
+    if shutil.which("ai-assistant"):
+        return "ai-assistant"
+    called = Path(sys.argv[0])
+    return os.path.relpath(called) if called.name == "ai-assistant" else "ai-assistant"
+
+
 def greeting(url: str, *, with_key: bool) -> list[str]:
     """The console's address, one curl, one chat."""
     key = ' -H "Authorization: Bearer $AI_ASSISTANT_API_KEY"' if with_key else ""
     local = url == "http://127.0.0.1:7717"
-    chat = "ai-assistant chat" if local else f"ai-assistant chat --url {url}"
+    chat = f"{own_command()} chat" if local else f"{own_command()} chat --url {url}"
     body = """'{"messages": [{"role": "user", "content": "Hello"}]}'"""
     ask = f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {body}"
     return [
