@@ -56,7 +56,7 @@ async def _serve(settings: config.Settings, announce: Callable[[str], None]) -> 
     serving = asyncio.create_task(serve(app, settings.server, on_ready=announce, stop=stop))
     hurry = asyncio.create_task(now.wait())
     await asyncio.wait([serving, hurry], return_when=asyncio.FIRST_COMPLETED)
-    await scheduler.stop(drain=not now.is_set())
+    await _stop_scheduler(scheduler, hurry)
     hurry.cancel()
     if not serving.done():
         serving.cancel()
@@ -64,6 +64,15 @@ async def _serve(settings: config.Settings, announce: Callable[[str], None]) -> 
         return 130
     serving.result()
     return 0
+
+
+async def _stop_scheduler(scheduler: Scheduler, hurry: asyncio.Task[bool]) -> None:
+    """Let engines finish what they have, until somebody is in a hurry."""
+    stopping = asyncio.create_task(scheduler.stop(drain=not hurry.done()))
+    await asyncio.wait([stopping, hurry], return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        await scheduler.stop(drain=False)
+    await stopping
 
 
 def _on_signals(stop: asyncio.Event, now: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """The engine on real kernels: many at once give what one at a time gives, and nobody is lost."""
 
+import numpy as np
 import pytest
 from tests.engine.conftest import MakeBench
 from tests.engine.harness import Bench
@@ -335,3 +336,29 @@ def test_whole_state_models_come_back_from_the_warm_tier(whole_state_model: Mode
     fresh.ask("longer", longer, max_tokens=24)
     assert fresh.run().text("longer") == collector.text("longer")
     fresh.close()
+
+
+def test_warm_sequence_that_is_dropped_while_it_comes_back_does_no_harm(bench: MakeBench) -> None:
+    engine = bench(cells=1024, context_limit=900, slots=2, warm_bytes=8 << 20)
+    first = chat("Hello!", SYSTEM)
+    engine.ask("first", first, max_tokens=4)
+    answer = engine.run().text("first")
+    engine.ask("between", list(range(300, 800)), max_tokens=4)
+    engine.run()
+    engine.ask("again", first + answer + "<|im_end|>\n" + chat("And you?"), max_tokens=4)
+    assert engine.run().usage("again").completion_tokens == 4
+
+
+def test_bad_row_ends_only_its_own_request(bench: MakeBench) -> None:
+    engine = bench()
+    engine.ask("bad", chat("Hello!"), sampling=Sampling(temperature=0.7, top_p=0.9))
+    engine.ask("good", chat("Who are you?"))
+    engine.engine.accept()
+    parts = engine.engine._batcher.next()
+    assert engine.engine.decode(parts)
+    assert engine.engine._logits is not None
+    engine.engine._logits[0] = np.nan
+    engine.engine.commit(parts)
+    collector = engine.run()
+    assert "No token could be chosen" in collector.failed["bad"].error.message
+    assert collector.usage("good").completion_tokens == 16

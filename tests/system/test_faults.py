@@ -1,5 +1,6 @@
 """Engines die, files are torn, models compete for memory: nobody is left without an answer."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -178,3 +179,34 @@ def test_slow_reader_holds_up_nobody(node: RunningNode) -> None:
         begun = time.monotonic()
         assert ask(node)
         assert time.monotonic() - begun < 20
+
+
+def test_node_that_loses_its_engine_while_it_stops_ends_all_the_same(start_node: StartNode) -> None:
+    node = start_node()
+    node.kill_engine()
+    assert node.stop() == 0
+
+
+def test_whole_group_is_terminated_and_the_stream_still_ends_well(start_node: StartNode) -> None:
+    node = start_node()
+    engine = node.wait_ready()["engine"]["pid"]
+    stream = iter(node.openai.chat.completions.create(**STORY | {"max_tokens": 200}))
+    finishes = [next(stream).choices[0].finish_reason]
+    os.kill(engine, signal.SIGTERM)  # as a service manager does to every process of the group
+    node.process.send_signal(signal.SIGTERM)
+    finishes += [chunk.choices[0].finish_reason for chunk in stream]
+    assert finishes[-1] == "length"
+    assert node.process.wait(20) == 0
+
+
+def test_second_signal_ends_now(start_node: StartNode) -> None:
+    node = start_node()
+    node.wait_ready()
+    stream = iter(node.openai.chat.completions.create(**STORY))
+    next(stream)
+    node.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    begun = time.monotonic()
+    node.process.send_signal(signal.SIGINT)
+    assert node.process.wait(10) == 130
+    assert time.monotonic() - begun < 5

@@ -23,8 +23,10 @@ from ai_assistant.protocol.frames import (
 
 def main() -> int:
     """Load what the first order names, then serve until told to end. Returns the exit code."""
-    # Ctrl-C in a terminal reaches every process; the node alone decides what it means.
+    # Ctrl-C and service managers reach every process of the group; the node alone decides what
+    # that means. It ends us by an order, by closing the pipe or by SIGKILL.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.setswitchinterval(0.0005)
     incoming, outgoing = claim_standard_streams()
     reports = Reports(outgoing)

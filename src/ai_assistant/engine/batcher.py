@@ -35,6 +35,7 @@ class Cells(Protocol):
     def share_all(self, source: int, target: int) -> None: ...
     def drop(self, sequence: int) -> None: ...
     def trim(self, sequence: int, length: int) -> bool: ...
+    def state_bytes(self, sequence: int) -> int: ...
     def save(self, sequence: int) -> State: ...
     def restore(self, sequence: int, state: State) -> bool: ...
 
@@ -116,11 +117,16 @@ class Batcher:
         for part in parts:
             self._cache.shrink(part.sequence.slot, part.sequence.computed)
 
-    def make_room(self, parts: list[Part]) -> None:
-        """The kernels found no place although the books said there is one: give something up."""
+    def make_room(self, parts: list[Part]) -> bool:
+        """The kernels found no place although the books said there is one: give something up.
+        False when nothing is left to give up."""
         self.unbook(parts)
-        if not self._evict() and self.running:
+        if self._evict():
+            return True
+        if len(self.running) > 1:
             self._park_newest()
+            return True
+        return False
 
     def finish(self, sequence: Sequence, *, keep: bool = True) -> None:
         """A sequence ended; with `keep` its cells stay for a next turn."""
@@ -261,9 +267,9 @@ class Batcher:
 
     def _warm_up(self, sequence: Sequence, warm: WarmSequence, length: int) -> None:
         """Begin with the first `length` tokens of a sequence in the warm tier."""
+        self.warm.touch(warm)
         if not self._put_back(sequence.slot, warm.tokens, warm.state):
             return
-        self.warm.touch(warm)
         if length < len(warm.tokens):
             self._cells.trim(sequence.slot, length)
             self._cache.shrink(sequence.slot, length)
@@ -276,6 +282,7 @@ class Batcher:
         self._cache.extend(slot, tokens)
         if self._cells.restore(slot, state):
             return True
+        self._cells.drop(slot)
         self._cache.shrink(slot, 0)
         return False
 
@@ -292,7 +299,10 @@ class Batcher:
 
     def _save(self, slot: int) -> None:
         self._saved.add(slot)
-        if self._limits.warm_bytes and self._cache.length(slot) >= WORTH_KEEPING:
+        if self._cache.length(slot) < WORTH_KEEPING:
+            return
+        # Asked first: a copy that does not fit would only cost time and memory.
+        if self._cells.state_bytes(slot) <= self._limits.warm_bytes:
             self.warm.put(self._cache.tokens(slot), self._cells.save(slot))
 
     def _cool_down(self) -> None:
@@ -321,10 +331,10 @@ class Batcher:
         sequence = max(self.running, key=_order)
         self.running.remove(sequence)
         if sequence.computed:
-            state = self._cells.save(sequence.slot)
-            if self._parked_bytes + state.nbytes <= self._limits.park_bytes:
-                sequence.state = state
-                self._parked_bytes += state.nbytes
+            size = self._cells.state_bytes(sequence.slot)
+            if self._parked_bytes + size <= self._limits.park_bytes:
+                sequence.state = self._cells.save(sequence.slot)
+                self._parked_bytes += sequence.state.nbytes
             else:
                 sequence.computed = 0
         self._release(sequence.slot)

@@ -9,9 +9,11 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import BinaryIO
 
+from ai_assistant.protocol.errors import Overloaded
 from ai_assistant.protocol.frames import (
     Abort,
     Embed,
@@ -24,8 +26,33 @@ from ai_assistant.protocol.frames import (
     unpack_order,
 )
 
+_REMEMBERED_ABORTS = 4096
 Arrival = object
 """What the request was prepared to, an `Abort`, a `Shutdown` or a `Failed` report."""
+
+
+class Aborted:
+    """Requests that were given up before they were prepared: aborts overtake them."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+
+    def add(self, request_id: str) -> None:
+        """Remember; the oldest is forgotten when there are too many."""
+        self._ids[request_id] = None
+        if len(self._ids) > _REMEMBERED_ABORTS:
+            del self._ids[next(iter(self._ids))]
+
+    def take(self, request_id: str) -> bool:
+        """Whether it was given up; asked once."""
+        return self._ids.pop(request_id, 0) is None
+
+
+def too_many_wait(waiting: int) -> Overloaded:
+    """The orderly refusal of a full queue."""
+    return Overloaded(
+        f"{waiting} requests wait already; try again in a few seconds.", retry_after=5
+    )
 
 
 class Reports:
@@ -56,8 +83,9 @@ class Orders:
 
     def start(self, prepare: Callable[[Generate | Embed], Arrival]) -> None:
         """Begin to listen; `prepare` turns requests into what the loop understands."""
-        threading.Thread(target=self._listen, daemon=True).start()
-        threading.Thread(target=self._prepare_all, args=(prepare,), daemon=True).start()
+        listen: Callable[[], None] = self._listen
+        for work in (listen, lambda: self._prepare_all(prepare)):
+            threading.Thread(target=_or_end, args=(work,), daemon=True).start()
 
     def _listen(self) -> None:
         while (body := read_frame(self._stream)) is not None:
@@ -79,6 +107,17 @@ class Orders:
             self.arrivals.put(arrival)
             with self._count:
                 self.unprepared -= 1
+
+
+def _or_end(work: Callable[[], None]) -> None:
+    """Run a thread's work; an engine that lost a thread would let requests wait for ever, so it
+    ends, and the node tells the clients and starts another."""
+    try:
+        work()
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(70)
 
 
 def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:

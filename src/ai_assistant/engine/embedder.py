@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import psutil
 
-from ai_assistant.engine.channel import Orders, Reports
+from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
 from ai_assistant.engine.kernels import Context, Model
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.protocol.chunks import Embeddings
@@ -36,10 +36,11 @@ from ai_assistant.protocol.status import EngineStatus
 
 
 class EmbedJob(msgspec.Struct):
-    """The tokens of one request's inputs."""
+    """The tokens of one request's inputs, and the vectors of those that are done."""
 
     request_id: str
     inputs: list["array[int]"]
+    vectors: list[bytes] = []
 
 
 class EmbedIntake:
@@ -61,6 +62,9 @@ class EmbedIntake:
             )
         except AssistantError as error:
             return Failed(order.request.request_id, error.info())
+        except Exception as error:  # noqa: BLE001 - a request must never end in silence
+            info = InvalidRequest(f"The request could not be prepared: {error}").info()
+            return Failed(order.request.request_id, info)
 
     def _tokens(self, entry: TextPrompt | TokenPrompt) -> "array[int]":
         if isinstance(entry, TextPrompt):
@@ -102,6 +106,7 @@ class Embedder:
         self._dimensions = model.dimensions
         self._statistics = Statistics()
         self._waiting: list[EmbedJob] = []
+        self._aborted = Aborted()
         self._draining = False
 
     def run(self) -> None:
@@ -109,7 +114,7 @@ class Embedder:
         while not (self._draining and self._idle):
             self._accept()
             if self._waiting:
-                self._answer(self._waiting.pop(0))
+                self._advance(self._waiting[0])
                 self._reports.send(Report(self.status()))
 
     @property
@@ -128,11 +133,11 @@ class Embedder:
     def _take(self, arrival: object) -> None:
         match arrival:
             case EmbedJob():
-                self._waiting.append(arrival)
+                self._enqueue(arrival)
             case Failed():
                 self._reports.send(arrival)
             case Abort(request_id):
-                self._waiting = [job for job in self._waiting if job.request_id != request_id]
+                self._abort(request_id)
             case Shutdown(drain):
                 if not drain:
                     os._exit(0)
@@ -140,35 +145,47 @@ class Embedder:
             case _:
                 raise TypeError(f"not an arrival: {arrival!r}")
 
-    def _answer(self, job: EmbedJob) -> None:
+    def _enqueue(self, job: EmbedJob) -> None:
+        if self._aborted.take(job.request_id):
+            return
+        if len(self._waiting) >= self._plan.queue:
+            self._reports.send(Failed(job.request_id, too_many_wait(len(self._waiting)).info()))
+            return
+        self._waiting.append(job)
+
+    def _abort(self, request_id: str) -> None:
+        left = [job for job in self._waiting if job.request_id != request_id]
+        if len(left) == len(self._waiting):
+            self._aborted.add(request_id)
+        self._waiting = left
+
+    def _advance(self, job: EmbedJob) -> None:
+        """Compute the job's next group of inputs; answer when all are done."""
         try:
-            vectors = self._vectors(job.inputs)
+            group = self._next_group(job.inputs[len(job.vectors) :])
+            job.vectors += [vector.tobytes() for vector in self._compute(group)]
         except Exception as error:  # noqa: BLE001 - the client hears of it
+            self._waiting.remove(job)
             info = EngineError(f"The kernels failed on this request: {error}").info()
             self._reports.send(Failed(job.request_id, info))
             return
-        tokens = sum(len(entry) for entry in job.inputs)
-        self._reports.send(
-            Embedded(
-                job.request_id,
-                Embeddings(
-                    vectors=tuple(vector.tobytes() for vector in vectors),
-                    dimensions=self._dimensions,
-                    prompt_tokens=tokens,
-                ),
+        if len(job.vectors) == len(job.inputs):
+            self._waiting.remove(job)
+            embeddings = Embeddings(
+                vectors=tuple(job.vectors),
+                dimensions=self._dimensions,
+                prompt_tokens=sum(len(entry) for entry in job.inputs),
             )
-        )
+            self._reports.send(Embedded(job.request_id, embeddings))
 
-    def _vectors(self, inputs: list["array[int]"]) -> list[np.ndarray]:
-        vectors: list[np.ndarray] = []
-        group: list[array[int]] = []
-        for entry in inputs:
-            full = sum(len(other) for other in group) + len(entry) > self._plan.chunk
-            if group and (full or len(group) == self._context.sequences):
-                vectors += self._compute(group)
-                group = []
-            group.append(entry)
-        return vectors + self._compute(group)
+    def _next_group(self, inputs: list["array[int]"]) -> list["array[int]"]:
+        """The first inputs that fit into one call together."""
+        total = 0
+        for count, entry in enumerate(inputs):
+            total += len(entry)
+            if total > self._plan.chunk or count == self._context.sequences:
+                return inputs[:count]
+        return inputs
 
     def _compute(self, group: list["array[int]"]) -> list[np.ndarray]:
         """Unit vectors of a group that fits into one call."""

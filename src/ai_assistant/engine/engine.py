@@ -9,15 +9,15 @@ from array import array
 import psutil
 
 from ai_assistant.engine.batcher import Batcher, Limits, Part
-from ai_assistant.engine.channel import Orders, Reports
+from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
 from ai_assistant.engine.kernels import Context, Model, NoRoom
 from ai_assistant.engine.outbox import Outbox
-from ai_assistant.engine.sampling import log_probabilities
+from ai_assistant.engine.sampling import Row, log_probabilities
 from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.kvcache.cache import KvCache
 from ai_assistant.protocol.chunks import FinishReason, TokenLogprob, TopLogprob
-from ai_assistant.protocol.errors import AssistantError, EngineError, Overloaded
+from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import Abort, EnginePlan, Failed, Report, Shutdown
 from ai_assistant.protocol.status import EngineStatus
 
@@ -25,7 +25,6 @@ STATUS_SECONDS = 0.5
 """How often a working engine says how it is."""
 IDLE_SECONDS = 0.02
 """A pause so long means that nobody is in a hurry."""
-REMEMBERED_ABORTS = 4096
 
 
 class Engine:
@@ -64,7 +63,7 @@ class Engine:
         self._batcher = Batcher(self._cache, self._context, limits)
         self._ends = model.vocabulary.ends
         self._outbox = Outbox(reports)
-        self._aborted: dict[str, None] = {}
+        self._aborted = Aborted()
         self._statistics = Statistics()
         self._process = psutil.Process()
         self._status_at = 0.0
@@ -127,13 +126,10 @@ class Engine:
 
     def _enqueue(self, sequences: list[Sequence]) -> None:
         request_id = sequences[0].request.request_id
-        if self._aborted.pop(request_id, 0) is None:
+        if self._aborted.take(request_id):
             return
         if len(self._batcher.waiting) >= self._plan.queue:
-            error = Overloaded(
-                f"{len(self._batcher.waiting)} requests wait already; try again in a few seconds.",
-                retry_after=5,
-            )
+            error = too_many_wait(len(self._batcher.waiting))
             self._reports.send(Failed(request_id, error.info()))
             return
         for sequence in sequences:
@@ -146,9 +142,7 @@ class Engine:
             self._batcher.finish(sequence)
         self._outbox.close(request_id)
         if not sequences:
-            self._aborted[request_id] = None
-            if len(self._aborted) > REMEMBERED_ABORTS:
-                del self._aborted[next(iter(self._aborted))]
+            self._aborted.add(request_id)
 
     def _shut_down(self, drain: bool) -> None:
         if not drain:
@@ -173,7 +167,8 @@ class Engine:
         try:
             self._context.decode(batch)
         except NoRoom:
-            self._batcher.make_room(parts)
+            if not self._batcher.make_room(parts):
+                self._fail(parts, EngineError("its KV cache has no room for this request"))
             return False
         except Exception as error:  # noqa: BLE001 - every sequence of the batch hears of it
             self._fail(parts, error)
@@ -222,20 +217,28 @@ class Engine:
     def _choose(self, ready: list[Sequence]) -> None:
         logits = self._logits
         assert logits is not None
+        greedy: list[int] | None = None
         if all(s.sampler.plain_greedy and s.request.logprobs is None for s in ready):
-            for sequence, token in zip(ready, logits.argmax(axis=1).tolist(), strict=True):
-                self._append(sequence, token, None)
-            return
-        for sequence, row in zip(ready, logits, strict=True):
+            greedy = logits.argmax(axis=1).tolist()
+        for index, sequence in enumerate(ready):
             if sequence.slot < 0:  # its request was refused a moment ago
                 continue
-            raw = row.copy() if sequence.request.logprobs is not None else None
             try:
-                token = sequence.sampler.choose(row, sequence.tokens)
-                logprob = None if raw is None else self._logprob(sequence, raw, token)
-                self._append(sequence, token, logprob)
+                if greedy is None:
+                    self._choose_one(sequence, logits[index])
+                else:
+                    self._append(sequence, greedy[index], None)
             except AssistantError as error:
                 self._refuse(sequence.request.request_id, error)
+            except Exception as error:  # noqa: BLE001 - one bad row must not end the others
+                reason = EngineError(f"No token could be chosen: {error}")
+                self._refuse(sequence.request.request_id, reason)
+
+    def _choose_one(self, sequence: Sequence, row: Row) -> None:
+        wanted = sequence.request.logprobs is not None
+        raw = row.copy() if wanted else row
+        token = sequence.sampler.choose(row, sequence.tokens)
+        self._append(sequence, token, self._logprob(sequence, raw, token) if wanted else None)
 
     def _append(self, sequence: Sequence, token: int, logprob: TokenLogprob | None) -> None:
         """The sequence goes on with `token`, or ends."""
@@ -264,9 +267,9 @@ class Engine:
         self._statistics.prompt_tokens += sequence.prompt_length
         self._statistics.cached_tokens += sequence.cached
 
-    def _logprob(self, sequence: Sequence, row: object, token: int) -> TokenLogprob:
+    def _logprob(self, sequence: Sequence, row: Row, token: int) -> TokenLogprob:
         count = sequence.request.logprobs or 0
-        chosen, ids, values = log_probabilities(row, token, count)  # pyright: ignore[reportArgumentType]
+        chosen, ids, values = log_probabilities(row, token, count)
         piece = self._model.vocabulary.piece
         top = tuple(
             TopLogprob(piece(i).decode("utf-8", "replace"), piece(i), value)

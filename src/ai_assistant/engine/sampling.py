@@ -19,6 +19,8 @@ Row = NDArray[np.float32]
 REPETITION_WINDOW = 64
 """Tokens that the repetition penalty looks back, as llama.cpp's default."""
 
+COLDEST = 1e-4
+"""Lower temperatures are greedy: 32-bit numbers cannot tell them apart."""
 NEAR = 16.0
 """A token so many temperatures below the best one weighs 1e-7 of it."""
 _FAR_WEIGHT = math.exp(-NEAR)
@@ -41,8 +43,9 @@ class Sampler:
 
     def __init__(self, sampling: Sampling, *, index: int = 0, mask: Mask | None = None) -> None:
         """`index` tells the choices of one request apart: each draws its own numbers."""
-        self.temperature = 1.0 if sampling.temperature is None else sampling.temperature
-        self.top_k = sampling.top_k or 0
+        temperature = 1.0 if sampling.temperature is None else sampling.temperature
+        self.temperature = temperature if temperature >= COLDEST else 0.0
+        self.top_k = max(sampling.top_k or 0, 0)
         self.top_p = 1.0 if sampling.top_p is None else sampling.top_p
         self.min_p = sampling.min_p or 0.0
         self.repetition = sampling.repetition_penalty or 1.0

@@ -40,6 +40,7 @@ class Feed:
         self._space.set()
         self._error: Exception | None = None
         self._gone = False
+        self._closed = False
         self._silent = False
         self._begun = False
         self._running = len(requests)
@@ -68,6 +69,8 @@ class Feed:
 
     async def close(self) -> None:
         """Close the iterators. Whatever was not finished is cancelled."""
+        self._closed = True
+        self._space.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -120,6 +123,8 @@ class Feed:
                 self._begun = True
                 self._ready.append(Piece(index, chunk))
                 self._wake()
+                if self._closed:
+                    return
                 if len(self._ready) >= _ROOM:
                     self._space.clear()
                     await self._space.wait()

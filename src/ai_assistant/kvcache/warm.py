@@ -69,8 +69,9 @@ class WarmStore:
         return best, longest
 
     def touch(self, kept: WarmSequence) -> None:
-        """It was useful: it goes last."""
-        self._kept.move_to_end(id(kept))
+        """It is useful: it goes last, if it is still here."""
+        if id(kept) in self._kept:
+            self._kept.move_to_end(id(kept))
 
     def _drop(self, key: int) -> None:
         self.bytes -= self._kept.pop(key).state.nbytes

@@ -9,7 +9,12 @@ from contextlib import asynccontextmanager
 import psutil
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk
-from ai_assistant.protocol.errors import ModelLoading, ModelNotFound, ShuttingDown
+from ai_assistant.protocol.errors import (
+    ModelLoadFailed,
+    ModelLoading,
+    ModelNotFound,
+    ShuttingDown,
+)
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import Worker
@@ -78,6 +83,8 @@ class Scheduler:
     @asynccontextmanager
     async def _lease(self, name: str) -> AsyncGenerator[Worker, None]:
         """The model's worker, loaded, and kept in memory for as long as the lease lasts."""
+        if self._closing:
+            raise ShuttingDown("The node is shutting down; ask again when it is back.")
         place = self._find(name)
         deadline = time.monotonic() + self._load_wait_seconds
         async with self._changed:
@@ -88,9 +95,10 @@ class Scheduler:
             await self._await_ready(place, place.worker, deadline)
             yield place.worker
         finally:
+            # First the count: waiting for the lock could be cancelled.
+            place.in_use -= 1
+            place.last_used = time.monotonic()
             async with self._changed:
-                place.in_use -= 1
-                place.last_used = time.monotonic()
                 self._changed.notify_all()
 
     def _find(self, name: str) -> Place:
@@ -108,8 +116,8 @@ class Scheduler:
             # A model that is ready costs no task and no timer.
             if worker.status().state != "ready":
                 await worker.start()
-                left = max(deadline - time.monotonic(), 0)
-                await asyncio.wait_for(worker.ready(), left)
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                    await worker.ready()
         except TimeoutError:
             raise self._still_loading(place, worker.status()) from None
 
@@ -124,9 +132,13 @@ class Scheduler:
 
     async def _make_resident(self, place: Place, deadline: float) -> None:
         while place.worker is None:
-            if self._closing:
-                raise ShuttingDown("The node is shutting down; ask again when it is back.")
-            worker, need = self._make_worker(place.model)
+            try:
+                worker, need = self._make_worker(place.model)
+            except ModelLoadFailed:
+                # It does not fit into what is free now: perhaps without an idle model it does.
+                if not await self._unload_idle():
+                    raise
+                continue
             decision = decide(self._residents(), need, self._room)
             if decision.action == "load":
                 place.worker, place.bytes = worker, need
@@ -135,6 +147,13 @@ class Scheduler:
                 await self._unload(self._places[decision.victim])
             else:
                 await self._wait_for_change(place, deadline)
+
+    async def _unload_idle(self) -> bool:
+        idle = [place for place in self._places.values() if place.worker and not place.in_use]
+        if not idle:
+            return False
+        await self._unload(min(idle, key=lambda place: place.last_used))
+        return True
 
     def _residents(self) -> list[Resident]:
         return [
@@ -146,11 +165,13 @@ class Scheduler:
     async def _unload(self, place: Place) -> None:
         worker, place.worker = place.worker, None
         if worker:
-            await worker.stop()
+            # An impatient client must not leave an engine behind that nobody counts.
+            await asyncio.shield(asyncio.ensure_future(worker.stop()))
 
     async def _wait_for_change(self, place: Place, deadline: float) -> None:
         try:
-            await asyncio.wait_for(self._changed.wait(), max(deadline - time.monotonic(), 0))
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                await self._changed.wait()
         except TimeoutError:
             raise ModelLoading(
                 f"All loaded models are in use, so {place.model.id} has to wait; try again.",

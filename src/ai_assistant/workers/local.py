@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 RESTART_WINDOW = 60.0
 """Seconds in which deaths are counted."""
+FAILED_LOADS = 2
+"""Deaths in a row while loading after which a model is given up."""
 DRAIN_SECONDS = 60.0
 """How long a stop waits for running requests."""
 
@@ -71,6 +73,7 @@ class LocalWorker:
         self._started_at = 0.0
         self._deaths: collections.deque[float] = collections.deque()
         self._restarts = 0
+        self._failed_loads = 0
         self._stopping = False
         self._complaints: collections.deque[str] = collections.deque(maxlen=30)
 
@@ -82,6 +85,7 @@ class LocalWorker:
             return
         self._stopping = False
         self._error = None
+        self._failed_loads = 0
         self._settled.clear()
         self._enter("loading")
         self._serving = asyncio.create_task(self._serve())
@@ -97,7 +101,8 @@ class LocalWorker:
         self._stopping = True
         process, serving = self._process, self._serving
         if process and process.returncode is None:
-            if drain:
+            # One that loads has nothing to drain and reads no orders.
+            if drain and self._state == "ready":
                 self._send(Shutdown(drain=True))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), DRAIN_SECONDS)
@@ -134,22 +139,34 @@ class LocalWorker:
     async def _serve(self) -> None:
         """Run engines until one ends as it should or they die too often."""
         while True:
-            died = await self._run_engine()
+            died = await self._run_safely()
             if self._stopping or not died:
                 break
             self._restarts += 1
-            log.warning("engine of %s: %s Restarting it.", self._model.id, died.message)
-            if self._too_many_deaths():
+            log.warning("engine of %s: %s", self._model.id, died.message)
+            if self._gives_up():
                 self._error = ModelLoadFailed(
-                    f"The engine of {self._model.id} died {len(self._deaths)} times in a minute; "
-                    f"it is not started again. Last reason: {died.message}"
+                    f"The engine of {self._model.id} died {self._restarts} times and is not "
+                    f"started again. Last reason: {died.message}"
                 )
                 break
             self._settled.clear()
             self._enter("loading")
             await asyncio.sleep(0.1 * 2 ** len(self._deaths))
+            if self._stopping:
+                break
         self._enter("failed" if self._error else "unloaded")
         self._settled.set()
+
+    async def _run_safely(self) -> EngineDied | None:
+        """The same as `_run_engine`, and an engine that could not even be started has died."""
+        try:
+            return await self._run_engine()
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+            if self._process and self._process.returncode is None:
+                self._process.kill()
+            self._complaints.append(f"it could not be run: {error}")
+            return self._bury(1)
 
     async def _run_engine(self) -> EngineDied | None:
         """One process from start to end; its death as an error if it was not asked for."""
@@ -157,6 +174,8 @@ class LocalWorker:
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "ai_assistant.engine", stdin=PIPE, stdout=PIPE, stderr=PIPE
         )
+        if self._stopping:
+            process.kill()
         self._send(Load(self._plan))
         listening = asyncio.create_task(self._collect_complaints(process))
         assert process.stdout
@@ -172,29 +191,35 @@ class LocalWorker:
 
     def _bury(self, code: int) -> EngineDied | None:
         """The process is gone: whoever waits is told."""
-        reason = self._error or (ShuttingDown("The model was unloaded.") if not code else None)
+        reason = self._error
+        if reason is None and (self._stopping or not code):
+            reason = ShuttingDown("The model was unloaded; ask again to load it.")
         died = None
         if reason is None:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             detail = f" ({self._complaints[-1]})" if self._complaints else ""
             died = EngineDied(f"The engine {how}{detail}.", retry_after=2)
             self._deaths.append(time.monotonic())
+            self._failed_loads += self._state != "ready"
         for answers in self._answers.values():
             answers.put_nowait(reason or died or EngineDied("The engine ended."))
         self._engine = None
         return died
 
-    def _too_many_deaths(self) -> bool:
+    def _gives_up(self) -> bool:
+        """Too many deaths in a minute, or again and again while loading, however long it takes."""
         while time.monotonic() - self._deaths[0] > RESTART_WINDOW:
             self._deaths.popleft()
-        return len(self._deaths) > self._max_restarts
+        return len(self._deaths) > self._max_restarts or self._failed_loads > FAILED_LOADS
 
     async def _collect_complaints(self, process: Process) -> None:
         assert process.stderr
-        while line := await process.stderr.readline():
-            text = line.decode("utf-8", "replace").rstrip()
-            self._complaints.append(text)
-            log.debug("engine of %s: %s", self._model.id, text)
+        # Not by lines: a line without an end must not stop the reading.
+        while data := await process.stderr.read(1 << 16):
+            for text in data.decode("utf-8", "replace").splitlines():
+                if text.strip():
+                    self._complaints.append(text.strip()[:1000])
+                    log.debug("engine of %s: %s", self._model.id, text)
 
     def _send(self, order: Order) -> None:
         process = self._process
@@ -216,6 +241,7 @@ class LocalWorker:
                 self._progress = fraction
             case Ready(status):
                 self._engine = status
+                self._failed_loads = 0
                 self._enter("ready")
                 self._settled.set()
             case LoadFailed(error):

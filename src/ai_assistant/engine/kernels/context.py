@@ -133,11 +133,14 @@ class Context:
         """Forget all."""
         llama.llama_memory_clear(self.memory, True)
 
+    def state_bytes(self, sequence: int) -> int:
+        """What `save` would take."""
+        return llama.llama_state_seq_get_size(self.handle, sequence)
+
     def save(self, sequence: int) -> NDArray[np.uint8]:
         """A sequence's state, for `restore` into a context of the same model and KV type."""
-        size = llama.llama_state_seq_get_size(self.handle, sequence)
-        state = np.empty(size, np.uint8)
-        written = llama.llama_state_seq_get_data(self.handle, _bytes(state), size, sequence)
+        state = np.empty(self.state_bytes(sequence), np.uint8)
+        written = llama.llama_state_seq_get_data(self.handle, _bytes(state), state.nbytes, sequence)
         return state[:written]
 
     def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
