@@ -1,8 +1,8 @@
-"""What the gateway adds to a small streamed chat request, engine time excluded.
+"""What gateway, scheduler, worker and pipes add to a small streamed chat request.
 
-The same raw client asks the gateway over a service that answers at once, and a bare ASGI
+The same raw client asks a node whose engine is a process that answers at once, and a bare ASGI
 application on the same server that streams the same bytes in as many writes. Each runs in a
-process of its own. What the gateway adds is the difference of the two medians.
+process of its own. What our rooms add is the difference of the two medians.
 
     python -m benchmarks.gateway
 """
@@ -13,8 +13,9 @@ import json
 import multiprocessing
 import socket
 import statistics
+import sys
 import time
-from collections.abc import AsyncIterator, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,9 +23,12 @@ from typing import Any
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.server import new_loop, serve
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Usage
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
-from ai_assistant.protocol.status import NodeStatus
+from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.status import ModelInfo
+from ai_assistant.protocol.worker import Worker
+from ai_assistant.scheduler.scheduler import Scheduler
+from ai_assistant.scheduler.settings import SchedulerSettings
+from ai_assistant.workers.local import LocalWorker
 from benchmarks.report import Record, publish
 
 TOKENS = 16
@@ -54,24 +58,25 @@ REQUEST = (
 ) + BODY
 
 
-class InstantService:
-    """Answers at once; each token is a turn of the event loop, so that each is written alone."""
+MODEL = ModelInfo(
+    id="starter", name="none", path="none", size_bytes=0, architecture="none", quantisation="none",
+    parameters=0, context_train=2048,
+)  # fmt: skip
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
-        for _ in range(TOKENS - 1):
-            yield TokenChunk(text=" word")
-            await asyncio.sleep(0)
-        usage = Usage(prompt_tokens=24, completion_tokens=TOKENS)
-        yield TokenChunk(text=".", finish="stop", usage=usage)
 
-    async def embed(self, request: EmbedRequest) -> Embeddings:
-        raise NotImplementedError
+def service() -> Scheduler:
+    """The real scheduler and worker; at the end of the worker's pipes a process that answers at
+    once, each token in a frame of its own."""
+    plan = EnginePlan(
+        model_path="none", context_limit=2048, cells=2048, slots=64, retained=0, chunk=512,
+        threads=1, threads_batch=1,
+    )  # fmt: skip
+    command = (sys.executable, "-m", "benchmarks.fake_engine", str(TOKENS))
 
-    def status(self) -> NodeStatus:
-        return NodeStatus(version="0", uptime_seconds=0, pid=0, memory_bytes=0, models=())
+    def make_worker(model: ModelInfo) -> tuple[Worker, int]:
+        return LocalWorker(model, plan, command=command), 0
 
-    def default_model(self) -> str | None:
-        return "starter"
+    return Scheduler((MODEL,), make_worker, SchedulerSettings(), version="0", load_wait_seconds=20)
 
 
 class BareApp:
@@ -94,12 +99,17 @@ class BareApp:
 def serve_one(pieces: list[bytes] | None, pipe: Connection) -> None:
     """A server process: the gateway, or the bare application if there are pieces."""
     settings = GatewaySettings(port=0)
-    app: Any = build_app(InstantService(), settings) if pieces is None else BareApp(pieces)
 
     async def run() -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().add_reader(pipe.fileno(), stop.set)
-        await serve(app, settings, on_ready=pipe.send, stop=stop)
+        if pieces is not None:
+            await serve(BareApp(pieces), settings, on_ready=pipe.send, stop=stop)
+            return
+        scheduler = service()
+        await scheduler.start()
+        await serve(build_app(scheduler, settings), settings, on_ready=pipe.send, stop=stop)
+        await scheduler.stop()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())

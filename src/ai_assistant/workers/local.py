@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
@@ -45,6 +45,7 @@ from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelState, Mo
 
 log = logging.getLogger(__name__)
 
+ENGINE = (sys.executable, "-m", "ai_assistant.engine")
 RESTART_WINDOW = 60.0
 """Seconds in which deaths are counted."""
 FAILED_LOADS = 2
@@ -58,7 +59,15 @@ Answer = TokenChunk | Embeddings | AssistantError
 class LocalWorker:
     """An engine process and its life: load, serve, die, come back."""
 
-    def __init__(self, model: ModelInfo, plan: EnginePlan, *, max_restarts: int = 5) -> None:
+    def __init__(
+        self,
+        model: ModelInfo,
+        plan: EnginePlan,
+        *,
+        max_restarts: int = 5,
+        command: Sequence[str] = ENGINE,
+    ) -> None:
+        self._command = command
         self._model = model
         self._plan = plan
         self._max_restarts = max_restarts
@@ -172,7 +181,7 @@ class LocalWorker:
         """One process from start to end; its death as an error if it was not asked for."""
         self._complaints.clear()
         self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ai_assistant.engine", stdin=PIPE, stdout=PIPE, stderr=PIPE
+            *self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE
         )
         if self._stopping:
             process.kill()
