@@ -12,13 +12,13 @@ import msgspec
 def check() -> dict[str, Any]:
     """Version, instruction sets and devices, or the error."""
     try:
-        from ai_assistant.engine.kernels import library
+        from ai_assistant.engine.kernels import libllama
         from ai_assistant.engine.kernels.devices import devices
     except (ImportError, OSError, RuntimeError) as error:
         return {"version": None, "system_info": "", "devices": [], "error": str(error)}
     return {
-        "version": library.version(),
-        "system_info": library.system_info(),
+        "version": libllama.version(),
+        "system_info": libllama.system_info(),
         "devices": [msgspec.to_builtins(device) for device in devices()],
         "error": None,
     }

@@ -4,11 +4,10 @@ from typing import Any
 
 import msgspec
 
-from ai_assistant.gateway.answers import DONE, Book, Head, chat_logprobs
+from ai_assistant.gateway.answers import Book, Head, chat_logprobs
+from ai_assistant.gateway.answers_openai import OpenAIAnswer, encode
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.protocol.chunks import FinishReason, TokenChunk, ToolCallDelta
-
-_encode = msgspec.json.Encoder().encode
 
 
 class _Choice:
@@ -48,50 +47,31 @@ class _Choice:
         return message
 
 
-class ChatAnswer:
+class ChatAnswer(OpenAIAnswer):
     """The answer to one chat request, whole or as events."""
 
     def __init__(
         self, head: Head, *, n: int, logprobs: bool, include_usage: bool, timings: bool
     ) -> None:
+        book = Book(requests=1, n=n)
+        super().__init__(
+            book, head, "chat.completion.chunk", include_usage=include_usage, timings=timings
+        )
         self._head = head
-        self._book = Book(requests=1, n=n)
         self._choices = [_Choice() for _ in range(n)]
         self._greeted: set[int] = set()
         self._logprobs = logprobs
-        self._include_usage = include_usage
-        self._timings = timings
-        fields = {"object": "chat.completion.chunk", **msgspec.to_builtins(head)}
-        self._prefix = b"data: " + _encode(fields)[:-1] + b',"choices":['
-        self._suffix = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
 
     def add(self, piece: Piece) -> None:
         """Take a piece into the whole answer."""
-        self._choices[self._book.enter(piece)].add(piece.chunk)
-
-    def events(self, pieces: list[Piece]) -> bytes:
-        """The pieces as chunks."""
-        return b"".join([self._event(piece) for piece in pieces])
-
-    def end(self) -> bytes:
-        """Usage and timings, if asked, and the mark of the end."""
-        self._book.close()
-        if not (self._include_usage or self._timings):
-            return DONE
-        fields: dict[str, Any] = {"usage": self._book.usage()} if self._include_usage else {}
-        if self._timings:
-            fields["timings"] = self._book.timings()
-        return self._prefix + b"]," + _encode(fields)[1:] + b"\n\n" + DONE
+        self._choices[self.book.enter(piece)].add(piece.chunk)
 
     def body(self) -> bytes:
         """The `chat.completion` object."""
-        self._book.close()
+        self.book.close()
         choices = [self._whole(index) for index in range(len(self._choices))]
         fields = {"object": "chat.completion", **msgspec.to_builtins(self._head)}
-        fields |= {"choices": choices, "usage": self._book.usage()}
-        if self._timings:
-            fields["timings"] = self._book.timings()
-        return _encode(fields)
+        return encode({**fields, "choices": choices, **self.totals(usage=True)})
 
     def _whole(self, index: int) -> dict[str, Any]:
         choice = self._choices[index]
@@ -103,17 +83,17 @@ class ChatAnswer:
             "finish_reason": choice.finish,
         }
 
-    def _event(self, piece: Piece) -> bytes:
-        index = self._book.enter(piece)
+    def choice(self, piece: Piece) -> dict[str, Any]:
+        """A piece as a choice of a `chat.completion.chunk`."""
+        index = self.book.enter(piece)
         chunk = piece.chunk
         content = {"content": chunk.logprobs and chat_logprobs(chunk.logprobs), "refusal": None}
-        choice = {
+        return {
             "index": index,
             "delta": self._delta(index, chunk),
             "logprobs": content if chunk.logprobs else None,
             "finish_reason": chunk.finish,
         }
-        return self._prefix + _encode(choice) + self._suffix
 
     def _delta(self, index: int, chunk: TokenChunk) -> dict[str, Any]:
         delta: dict[str, Any] = {}

@@ -5,11 +5,10 @@ from typing import Any
 
 import msgspec
 
-from ai_assistant.gateway.answers import DONE, Book, Head, finite
+from ai_assistant.gateway.answers import Book, Head, finite
+from ai_assistant.gateway.answers_openai import OpenAIAnswer, encode
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.protocol.chunks import FinishReason, TokenChunk, TokenLogprob
-
-_encode = msgspec.json.Encoder().encode
 
 
 class _Choice:
@@ -26,7 +25,7 @@ class _Choice:
         self.finish = chunk.finish or self.finish
 
 
-class CompletionAnswer:
+class CompletionAnswer(OpenAIAnswer):
     """The answer to one or several prompts, whole or as events."""
 
     def __init__(
@@ -39,39 +38,25 @@ class CompletionAnswer:
         include_usage: bool,
         timings: bool,
     ) -> None:
-        self._book = Book(requests=len(echoes), n=n)
+        book = Book(requests=len(echoes), n=n)
+        super().__init__(
+            book, head, "text_completion", include_usage=include_usage, timings=timings
+        )
+        self._head = head
         self._choices = [_Choice(echo) for echo in echoes for _ in range(n)]
         self._echoes = {
             i: echo for i, echo in enumerate(e for e in echoes for _ in range(n)) if echo
         }
         self._offsets = [len(choice.text[0]) for choice in self._choices]
         self._logprobs = logprobs
-        self._include_usage = include_usage
-        self._timings = timings
-        self._fields = {"object": "text_completion", **msgspec.to_builtins(head)}
-        self._prefix = b"data: " + _encode(self._fields)[:-1] + b',"choices":['
-        self._suffix = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
 
     def add(self, piece: Piece) -> None:
         """Take a piece into the whole answer."""
-        self._choices[self._book.enter(piece)].add(piece.chunk)
-
-    def events(self, pieces: list[Piece]) -> bytes:
-        """The pieces as chunks."""
-        return b"".join([self._event(piece) for piece in pieces])
-
-    def end(self) -> bytes:
-        """Usage and timings, if asked, and the mark of the end."""
-        self._book.close()
-        if not (self._include_usage or self._timings):
-            return DONE
-        return (
-            self._prefix + b"]," + _encode(self._totals(self._include_usage))[1:] + b"\n\n" + DONE
-        )
+        self._choices[self.book.enter(piece)].add(piece.chunk)
 
     def body(self) -> bytes:
         """The `text_completion` object."""
-        self._book.close()
+        self.book.close()
         choices = [
             {
                 "index": index,
@@ -84,26 +69,23 @@ class CompletionAnswer:
         if not self._logprobs:
             for choice in choices:
                 choice["logprobs"] = None
-        return _encode({**self._fields, "choices": choices, **self._totals(usage=True)})
+        fields = {"object": "text_completion", **msgspec.to_builtins(self._head)}
+        return encode({**fields, "choices": choices, **self.totals(usage=True)})
 
-    def _totals(self, usage: bool) -> dict[str, Any]:
-        fields: dict[str, Any] = {"usage": self._book.usage()} if usage else {}
-        return {**fields, "timings": self._book.timings()} if self._timings else fields
-
-    def _event(self, piece: Piece) -> bytes:
-        index = self._book.enter(piece)
+    def choice(self, piece: Piece) -> dict[str, Any]:
+        """A piece as a choice of a chunk."""
+        index = self.book.enter(piece)
         chunk = piece.chunk
         logprobs = None
         if chunk.logprobs:
             logprobs = _old_logprobs(chunk.logprobs, self._offsets[index])
             self._offsets[index] += sum(len(entry.token) for entry in chunk.logprobs)
-        choice = {
+        return {
             "index": index,
             "text": self._echoes.pop(index, "") + chunk.text,
             "logprobs": logprobs,
             "finish_reason": chunk.finish,
         }
-        return self._prefix + _encode(choice) + self._suffix
 
 
 def _old_logprobs(logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, Any]:

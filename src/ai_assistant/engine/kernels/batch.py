@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_assistant.engine.kernels.library import llama
+from ai_assistant.engine.kernels.libllama import llama
 
 _c: Any = ctypes
 """ctypes without its hints, which know no pointer to a type that is a value."""

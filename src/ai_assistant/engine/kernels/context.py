@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_assistant.engine.kernels.batch import Batch
-from ai_assistant.engine.kernels.library import complaints, llama
+from ai_assistant.engine.kernels.libllama import complaints, llama
 from ai_assistant.engine.kernels.model import LoadError, Model
 
 MAX_SEQUENCES = 256

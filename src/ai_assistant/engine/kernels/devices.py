@@ -5,7 +5,7 @@ import ctypes
 import llama_cpp._ggml as binding
 import msgspec
 
-from ai_assistant.engine.kernels import library
+from ai_assistant.engine.kernels import libllama
 
 KINDS = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accelerator", 4: "meta"}
 """enum ggml_backend_dev_type"""
@@ -23,7 +23,7 @@ class Device(msgspec.Struct, frozen=True):
 
 def devices() -> list[Device]:
     """All devices of the built kernels."""
-    library.start()
+    libllama.start()
     ggml = binding.libggml
     ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
     ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from ai_assistant.engine.kernels import library
-from ai_assistant.engine.kernels.library import llama
+from ai_assistant.engine.kernels import libllama
+from ai_assistant.engine.kernels.libllama import llama
 from ai_assistant.engine.kernels.vocabulary import Vocabulary
 
 
@@ -21,7 +21,7 @@ class Model:
         self, path: str, *, gpu_layers: int = -1, on_progress: Callable[[float], None] | None = None
     ) -> None:
         """Load `path`; `on_progress` hears 0 to 1. Raises `LoadError`."""
-        library.start()
+        libllama.start()
         params = llama.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
 
@@ -32,11 +32,11 @@ class Model:
 
         # Kept alive until the load returns: libllama holds only its address.
         params.progress_callback = callback = llama.llama_progress_callback(report)
-        library.complaints.clear()
+        libllama.complaints.clear()
         self.handle: Any = llama.llama_model_load_from_file(path.encode(), params)
         del callback
         if not self.handle:
-            raise LoadError("; ".join(library.complaints) or "the kernels gave no reason")
+            raise LoadError("; ".join(libllama.complaints) or "the kernels gave no reason")
         self.vocabulary = Vocabulary(self.handle)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ import ctypes
 from functools import cached_property
 from typing import Any
 
-from ai_assistant.engine.kernels.library import llama
+from ai_assistant.engine.kernels.libllama import llama
 
 
 class Vocabulary:

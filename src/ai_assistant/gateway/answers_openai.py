@@ -1,0 +1,48 @@
+"""What OpenAI's two answers, of chats and of texts, have in common."""
+
+from typing import Any
+
+import msgspec
+
+from ai_assistant.gateway.answers import DONE, Book, Head
+from ai_assistant.gateway.feed import Piece
+
+encode = msgspec.json.Encoder().encode
+
+
+class OpenAIAnswer:
+    """Events around choices, and the totals at the end. A subclass writes the choices."""
+
+    def __init__(
+        self, book: Book, head: Head, chunk_kind: str, *, include_usage: bool, timings: bool
+    ) -> None:
+        self.book = book
+        self._include_usage = include_usage
+        self._timings = timings
+        fields = {"object": chunk_kind, **msgspec.to_builtins(head)}
+        self._prefix = b"data: " + encode(fields)[:-1] + b',"choices":['
+        self._suffix = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
+
+    def events(self, pieces: list[Piece]) -> bytes:
+        """The pieces as chunks."""
+        return b"".join([self._event(piece) for piece in pieces])
+
+    def end(self) -> bytes:
+        """Usage and timings, if asked, and the mark of the end."""
+        self.book.close()
+        if not (self._include_usage or self._timings):
+            return DONE
+        totals = self.totals(usage=self._include_usage)
+        return self._prefix + b"]," + encode(totals)[1:] + b"\n\n" + DONE
+
+    def totals(self, *, usage: bool) -> dict[str, Any]:
+        """What stands beside the choices when all is known."""
+        fields: dict[str, Any] = {"usage": self.book.usage()} if usage else {}
+        return {**fields, "timings": self.book.timings()} if self._timings else fields
+
+    def choice(self, piece: Piece) -> dict[str, Any]:
+        """A piece as a choice of a chunk."""
+        raise NotImplementedError(type(self))
+
+    def _event(self, piece: Piece) -> bytes:
+        return self._prefix + encode(self.choice(piece)) + self._suffix
