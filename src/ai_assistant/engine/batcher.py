@@ -100,7 +100,9 @@ class Batcher:
         if self.waiting and len(self.running) < self._limits.slots:
             self._admit()
         if self.running and self._cache.retained:
-            self._cool_down()
+            # What has ended leaves the context, where its cells slow every step: one sequence a
+            # step, so that nobody waits for many copies. After a pause it is saved already.
+            self._evict()
         while True:
             parts = self._pick()
             if parts or not self.running:
@@ -304,12 +306,6 @@ class Batcher:
         # Asked first: a copy that does not fit would only cost time and memory.
         if self._cells.state_bytes(slot) <= self._limits.warm_bytes:
             self.warm.put(self._cache.tokens(slot), self._cells.save(slot))
-
-    def _cool_down(self) -> None:
-        """Something runs: what has ended leaves the context, where its cells slow every step.
-        After a pause it is saved already and this costs nothing."""
-        while self._evict():
-            pass
 
     def _evict(self) -> bool:
         """Move the retained sequence that was used least recently to the warm tier."""
