@@ -10,14 +10,13 @@ READY := .venv/.ready-$(KERNELS)
 
 # What each kind of kernels adds to the flags in pyproject.toml.
 FLAGS_cpu :=
-FLAGS_cuda := ;-DGGML_CUDA=ON
-FLAGS_vulkan := ;-DGGML_VULKAN=ON
-FLAGS_metal := ;-DGGML_METAL=ON
-FLAGS_rocm := ;-DGGML_HIP=ON
+FLAGS_cuda := GGML_CUDA
+FLAGS_vulkan := GGML_VULKAN
+FLAGS_metal := GGML_METAL
+FLAGS_rocm := GGML_HIP
 ifeq ($(origin FLAGS_$(KERNELS)),undefined)
 $(error KERNELS=$(KERNELS) is not known: use cpu, cuda, vulkan, metal or rocm)
 endif
-BASE_FLAGS := -DGGML_NATIVE=ON;-DGGML_RPC=ON;-DLLAVA_BUILD=OFF
 
 .PHONY: run test setup clean
 
@@ -34,7 +33,7 @@ $(READY): pyproject.toml uv.lock | $(UV)
 	@echo "Setting up (the first time this compiles the $(KERNELS) kernels for this machine: some minutes)"
 	@if ls .venv/.ready-* >/dev/null 2>&1 && [ ! -e $(READY) ]; then rm -f .venv/.ready-*; again="--reinstall-package llama-cpp-python"; fi; \
 	$(UV) sync --frozen --inexact --no-dev $$again \
-		$(if $(FLAGS_$(KERNELS)),--config-settings-package "llama-cpp-python:cmake.args=$(BASE_FLAGS)$(FLAGS_$(KERNELS))")
+		$(if $(FLAGS_$(KERNELS)),--config-settings-package "llama-cpp-python:cmake.define.$(FLAGS_$(KERNELS))=ON")
 	@touch $@
 
 .venv/.ready-dev: pyproject.toml uv.lock $(READY)
