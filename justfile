@@ -14,10 +14,8 @@ fix:
     ruff check --fix .
     ruff format .
 
-# Only the browser's tests get a second try: theirs are deadlines of a page, on a machine of changing speed.
 test *ARGS:
-    pytest -m "not slow" --ignore tests/console/test_console_page.py {{ARGS}}
-    pytest tests/console/test_console_page.py || pytest tests/console/test_console_page.py --last-failed --last-failed-no-failures none
+    pytest -m "not slow" {{ARGS}}
 
 slow:
     pytest -m slow --timeout 3600

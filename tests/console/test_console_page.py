@@ -179,7 +179,7 @@ def test_what_was_typed_in_a_new_chat_survives_a_reload(visitor: Visitor):
     page.fill("#message", "not sent yet")
     page.reload()
     expect(page.locator("#message")).to_have_value("not sent yet")
-    page.keyboard.press("Enter")
+    page.press("#message", "Enter")
     expect(page.locator(".message.assistant .prose")).to_have_text("You said: not sent yet")
     page.keyboard.press("Control+k")
     expect(page.locator("#message")).to_have_value("")

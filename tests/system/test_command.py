@@ -45,9 +45,10 @@ def test_a_chat_brings_its_own_node_and_takes_it_along(terminal: Terminal) -> No
     below = psutil.Process(terminal.process.pid).children(recursive=True)
     assert below, "no node was started"
     terminal.type("/set max_tokens 1500\r")
+    terminal.expect("max_tokens = 1500")  # the prompt before it is drawn more than once
     terminal.expect(">>>")
     terminal.type("Tell me a very long story.\r")
-    terminal.expect("\r\n")
+    terminal.expect("\x1b[?2004l")  # the entry was taken
     terminal.expect(" ")
     terminal.type("\x03")  # goes to the whole foreground group: the node must not be in it
     terminal.expect(">>>")

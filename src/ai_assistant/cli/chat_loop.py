@@ -34,15 +34,14 @@ class Chat:
         while not self.left:
             try:
                 entry = read().strip()
+                if entry:
+                    self._take(entry, commands)
             except EOFError:
                 return
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # also while a command runs: the talk must not be lost
                 if not self.screen.terminal:
                     raise
                 self.screen.remark("Ctrl-D leaves.")
-                continue
-            if entry:
-                self._take(entry, commands)
 
     def _take(self, entry: str, commands: Mapping[str, "Handler"]) -> None:
         try:

@@ -110,7 +110,7 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pageshow", () => models.refresh());
 
 layOut();
+if (!narrow.matches) chat.composer.focus(); // first: who types at once must not type into nothing
 await flushOutbox();
 route();
 sidebar.refresh();
-if (!narrow.matches) chat.composer.focus();
