@@ -16,7 +16,7 @@ import msgspec
 import platformdirs
 from msgspec import structs
 
-from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.devices.settings import CacheSettings, EngineSettings
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.scheduler.settings import SchedulerSettings
 from ai_assistant.store.settings import StoreSettings
@@ -45,6 +45,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "engine.chunk": (0, 8192),
     "engine.threads": (0, 512),
     "engine.gpu_layers": (-1, float("inf")),
+    "engine.batch_floor": (0, 1),
+    "engine.tpot_factor": (1, 100),
+    "cache.disk_gb": (0, float("inf")),
+    "cache.daily_write_gb": (0, float("inf")),
+    "cache.memory_gb": (0, float("inf")),
     "scheduler.memory_fraction": (0.01, 1),
     "scheduler.max_loaded": (1, float("inf")),
 }
@@ -63,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server: GatewaySettings = GatewaySettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     engine: EngineSettings = EngineSettings()
+    cache: CacheSettings = CacheSettings()
     store: StoreSettings = StoreSettings()
 
 

@@ -19,6 +19,27 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     chunk: int = 0
     """Tokens of a prompt computed in one step."""
     threads: int = 0
+    """A fixed number; 0 follows the machine."""
+    speculation: bool = True
+    """Guess tokens ahead where it pays; the answers stay the same."""
+    batch_floor: float = 0.05
+    """Share of the time that waiting batch work gets while more urgent work keeps coming."""
+    tpot_factor: float = 2.0
+    """How much slower an interactive stream may become while prompts are computed beside it."""
     gpu_layers: int = -1
     """-1: all that a GPU can take."""
     kv_type: KvType = "f16"
+
+
+class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of conversations that are over for now, so that their next turn starts soon."""
+
+    disk: bool = True
+    dir: str = ""
+    """Empty: `cache` in the data folder."""
+    disk_gb: float = 0
+    """At most, for all models; 0: a tenth of what is free when the node starts, up to 32."""
+    daily_write_gb: float = 64
+    """Written in a day at most, for the disk's sake."""
+    memory_gb: float = 0
+    """For each model; 0: a tenth of the free memory, up to 8."""

@@ -19,6 +19,23 @@ MAX_FRAME = 256 << 20
 _LENGTH = struct.Struct("<I")
 
 
+class ColdPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The KV cache's tier on disk."""
+
+    folder: str
+    bytes: int
+    """Together with all other models that use the folder."""
+    daily_bytes: int
+    """Written in a day at most, for the disk's sake."""
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """A system prompt that is computed before the model says ready, and never given up."""
+
+    name: str
+    system: str
+
+
 class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     """How one model is laid out on this machine: decided outside, obeyed by the engine."""
 
@@ -43,6 +60,16 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Memory for the state of parked sequences; beyond it they are computed again."""
     warm_bytes: int = 1 << 29
     """Memory for ended sequences that left the context; 0 forgets them."""
+    cold: ColdPlan | None = None
+    """None: nothing is kept on disk."""
+    pins: tuple[Pin, ...] = ()
+    elastic_threads: bool = True
+    """Thread counts follow the machine, up to `threads`; else they stay."""
+    speculation: bool = True
+    batch_floor: float = 0.05
+    """Share of the time that a lower class gets while higher ones keep the engine busy."""
+    tpot_factor: float = 2.0
+    """How much slower than alone a running interactive stream may become for the others' sake."""
     queue: int = 512
     """Requests that may wait."""
 

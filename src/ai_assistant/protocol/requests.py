@@ -116,6 +116,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """None: off; k: the chosen token and the k most likely ones (0 to 20)."""
     format: OutputFormat = OutputFormat()
     priority: Priority = Priority.NORMAL
+    tenant: str = ""
+    """Whose it is. Cached prefixes stay within a tenant; turns are shared fairly between them."""
+    weight: float = 1.0
+    """The tenant's share against that of the others in the same class."""
     ignore_eos: bool = False
     """Go on after the end token, to `max_tokens`: for benchmarks."""
 

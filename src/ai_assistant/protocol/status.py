@@ -57,6 +57,28 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds outside the kernels per decode-only step."""
     memory_bytes: int
     threads: int
+    """Threads that compute, now: of single tokens."""
+    threads_batch: int = 0
+    """The same of prompts."""
+    cores_busy: float = 0.0
+    """Cores that other programs use, as far as this was measured."""
+    cold_bytes: int = 0
+    """On disk."""
+    cold_blocks: int = 0
+    cold_written_today: int = 0
+    """Bytes."""
+    cold_refused: int = 0
+    """Blocks on disk that were torn, foreign or damaged: put aside and computed again."""
+    warm_hit_tokens: int = 0
+    """Prompt tokens that came from RAM."""
+    cold_hit_tokens: int = 0
+    """Prompt tokens that came from disk."""
+    preemptions: int = 0
+    """Times that a sequence made room for one of a higher class."""
+    drafted_tokens: int = 0
+    """Guessed ahead."""
+    accepted_tokens: int = 0
+    """Guessed right."""
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
