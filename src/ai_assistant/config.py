@@ -17,7 +17,9 @@ import platformdirs
 from msgspec import structs
 
 from ai_assistant.devices.settings import CacheSettings, EngineSettings
+from ai_assistant.gateway.keys import read_key
 from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.scheduler.settings import SchedulerSettings
 from ai_assistant.store.settings import StoreSettings
 
@@ -39,6 +41,8 @@ FLAGS = {
 _PATHS = frozenset({"store.models", "store.data_dir", KEY_FILE})
 _RANGES: dict[str, tuple[float, float]] = {
     "server.port": (0, 65535),
+    "server.max_requests": (1, float("inf")),
+    "server.max_connections": (1, float("inf")),
     "engine.context": (0, 1 << 26),
     "engine.cells": (0, 1 << 26),
     "engine.slots": (0, 240),
@@ -171,6 +175,7 @@ def load(
         _overlay(given, layer)
     values = {key: _value(key, source, problems) for key, source in given.items()}
     origins = {key: given[key].origin if key in given else "default" for key in _FIELDS}
+    problems += _wrong_keys(values.get(KEYS), given.get(KEYS))
     if path := values.pop(KEY_FILE, None):
         origin = given[KEY_FILE].origin
         found = _read_keys(Path(str(path)), origin, problems, warnings)
@@ -301,7 +306,7 @@ def _rooted(value: object, folder: Path) -> object:
 def _read_keys(
     path: Path, origin: str, problems: list[str], warnings: list[str]
 ) -> tuple[str, ...]:
-    """One key per line; `#` begins a remark."""
+    """One key per line with its options; `#` begins a remark."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         mode = path.stat().st_mode
@@ -311,12 +316,30 @@ def _read_keys(
         return ()
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         warnings.append(f"Other users can read the keys in {path}: chmod 600 {path}")
-    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
+    keys = {number: line for number, line in numbered if line and not line.startswith("#")}
     if not keys:
         problems.append(f"{KEY_FILE}: {path} holds no key ({origin}).")
-    if any(not key.isascii() or len(key.split()) > 1 for key in keys):
+    if not all(map(str.isascii, keys.values())):
         problems.append(f"{KEY_FILE}: {path} must hold one key per line ({origin}).")
-    return keys
+    for number, line in keys.items():
+        if problem := _wrong_key(line):
+            problems.append(f"{KEY_FILE}: {path}, line {number}: {problem} ({origin}).")
+    return tuple(keys.values())
+
+
+def _wrong_keys(lines: object, source: _Given | None) -> list[str]:
+    found = [_wrong_key(line) for line in cast("tuple[str, ...]", lines or ())]
+    return [f"{KEYS}: {problem} ({source.origin})." for problem in found if problem and source]
+
+
+def _wrong_key(line: str) -> str | None:
+    """What is wrong with a key's line, in words that do not repeat it."""
+    try:
+        read_key(line)
+    except InvalidRequest as error:
+        return error.message.removesuffix(".")
+    return None
 
 
 def _unknown(name: str, known: Mapping[str, object] | tuple[str, ...], what: str, at: str) -> str:

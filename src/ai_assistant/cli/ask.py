@@ -59,6 +59,7 @@ def command(
     body: dict[str, Any] = {
         "model": model,
         "messages": messages(prompt(" ".join(question), piped_text(question)), system),
+        "priority": "interactive",
         "max_tokens": max_tokens,
         "temperature": temperature,
         "response_format": response_format(schema_file),

@@ -40,7 +40,7 @@ class Talk(msgspec.Struct, kw_only=True):
         head = [{"role": "system", "content": self.system}] if self.system else []
         said = [{"role": turn.role, "content": turn.content} for turn in self.turns]
         model = {"model": self.model} if self.model else {}
-        return {**model, **self.options, "messages": [*head, *said]}
+        return {**model, **self.options, "priority": "interactive", "messages": [*head, *said]}
 
     def say(self, role: Literal["user", "assistant"], content: str) -> None:
         """Add a turn."""

@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 
 from ai_assistant import config
-from ai_assistant.cli.errors import CommandError
+from ai_assistant.cli.errors import CommandError, WrongUse
 from ai_assistant.cli.options import config_option, json_option, key_file_option, load
 from ai_assistant.cli.output import columns
+from ai_assistant.gateway.keys import CLASSES, WEIGHTS, read_key, write_key
+from ai_assistant.protocol.errors import InvalidRequest
 
 
 @click.group("config")
@@ -57,9 +59,29 @@ def _in_words(value: object) -> str:
 
 
 @command.command("new-key")
+@click.option(
+    "--name", metavar="NAME", help="Whose key it is; keys of one name share what they get."
+)
+@click.option(
+    "--class",
+    "kind",
+    type=click.Choice(tuple(CLASSES)),
+    help="The most urgent class it may ask for.  [default: interactive]",
+)
+@click.option(
+    "--weight",
+    type=click.FloatRange(*WEIGHTS),
+    help="Its share against the others of its class.  [default: 1]",
+)
 @key_file_option
 @json_option
-def new_key(api_key_file: Path | None, as_json: bool) -> None:
+def new_key(
+    name: str | None,
+    kind: str | None,
+    weight: float | None,
+    api_key_file: Path | None,
+    as_json: bool,
+) -> None:
     """Make an API key and keep it in a file that only you can read.
 
     A file that exists gets one more key; remove a line to withdraw that key.
@@ -67,11 +89,17 @@ def new_key(api_key_file: Path | None, as_json: bool) -> None:
     \b
     Examples:
       ai-assistant config new-key
+      ai-assistant config new-key --name alice
+      ai-assistant config new-key --name nightly --class batch --weight 0.5
       ai-assistant config new-key --api-key-file ./team-keys
     """
     path = (api_key_file or config.default_key_file()).expanduser().absolute()
+    line = write_key(f"aia-{secrets.token_urlsafe(32)}", name=name, kind=kind, weight=weight)
     try:
-        append_key(path, f"aia-{secrets.token_urlsafe(32)}")
+        read_key(line)
+        append_key(path, line)
+    except InvalidRequest as error:
+        raise WrongUse(error.message, "Choose another --name.") from error
     except OSError as error:
         raise CommandError(
             f"The key file {path} cannot be written: {error.strerror}.",
@@ -86,10 +114,10 @@ def new_key(api_key_file: Path | None, as_json: bool) -> None:
     click.echo("Always, in the settings file:")
     click.echo(f"  [server]\n  api_key_file = {json.dumps(str(path))}")
     click.echo("Use it in a client:")
-    click.echo(f"  export AI_ASSISTANT_API_KEY=$(tail -n 1 {path})")
+    click.echo(f"  export AI_ASSISTANT_API_KEY=$(tail -n 1 {path} | cut -d ' ' -f 1)")
 
 
-def append_key(path: Path, key: str) -> None:
+def append_key(path: Path, line: str) -> None:
     """Add a line; a new file is the owner's alone from its first byte."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -98,4 +126,4 @@ def append_key(path: Path, key: str) -> None:
             os.fchmod(file.fileno(), 0o600)
         before = file.read()
         gap = "\n" if before and not before.endswith(b"\n") else ""
-        file.write(f"{gap}{key}\n".encode())
+        file.write(f"{gap}{line}\n".encode())

@@ -11,6 +11,7 @@ from ai_assistant.cli.client import Client
 from ai_assistant.cli.errors import NodeUnreachable
 from ai_assistant.cli.options import load
 from ai_assistant.config import KEYS, Settings
+from ai_assistant.gateway.keys import secret_of
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ def target(url: str | None, config_file: Path | None, api_key_file: Path | None)
     ours = url is None or not loaded.origins[KEYS].startswith("file")
     return Target(
         url=_whole(url) if url else local_url(server.host, server.port),
-        key=server.api_keys[0] if server.api_keys and ours else None,
+        key=secret_of(server.api_keys[0]) if server.api_keys and ours else None,
         chosen=url is not None,
         settings=loaded.settings,
     )

@@ -21,6 +21,7 @@ from ai_assistant.cli.doctor_checks import Check, KernelReport, PortState, Verdi
 from ai_assistant.cli.errors import CommandError, NodeRefused, NodeUnreachable
 from ai_assistant.cli.options import config_option, json_option
 from ai_assistant.devices import facts
+from ai_assistant.gateway.keys import secret_of
 
 _MARKS: dict[Verdict, tuple[str, str]] = {
     "ok": ("ok  ", "green"),
@@ -106,7 +107,7 @@ def kernel_report() -> KernelReport | None:
 
 def port_state(url: str, keys: tuple[str, ...]) -> PortState:
     """Who listens there."""
-    client = Client(url, keys[0] if keys else None)
+    client = Client(url, secret_of(keys[0]) if keys else None)
     try:
         client.status()
     except NodeUnreachable:

@@ -13,13 +13,15 @@ DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fields that every object of one answer repeats."""
 
     id: str
     created: int
     model: str
     system_fingerprint: str
+    service_tier: str | None = None
+    """How urgently it was served, for those who asked."""
 
 
 class Answer(Protocol):

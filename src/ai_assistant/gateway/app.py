@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_assistant.gateway.chat import complete_chat
 from ai_assistant.gateway.completions import complete_text
+from ai_assistant.gateway.door import DoorGuard
 from ai_assistant.gateway.embeddings import embed
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.guards import (
@@ -17,6 +18,8 @@ from ai_assistant.gateway.guards import (
     is_loopback,
 )
 from ai_assistant.gateway.health import live, ready, show_status
+from ai_assistant.gateway.keys import read_key
+from ai_assistant.gateway.metrics import Meter, Metrics
 from ai_assistant.gateway.models import list_models, show_model
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import InvalidRequest
@@ -30,6 +33,8 @@ def build_app(
 ) -> ASGIApp:
     """The application. Raises `InvalidRequest` for settings that would leave it unguarded."""
     check_exposure(settings)
+    tenants = {read_key(line).tenant for line in settings.api_keys}
+    metrics = Metrics(service)
 
     def route(path: str, method: str, handler: Handler) -> Route:
         return Route(path, _Endpoint(handler, service, settings), methods=[method])
@@ -45,19 +50,22 @@ def build_app(
         route("/health", "GET", ready),
         route("/v1/health", "GET", ready),
         route("/status", "GET", show_status),
+        route("/metrics", "GET", metrics.show),
         *mounts,
     ]
     app: ASGIApp = _Rooted(Router(routes))
     app = SizeGuard(app, settings)
+    app = DoorGuard(app, settings, tenants=len(tenants))
     app = KeyGuard(app, settings)
     app = StrangerGuard(app, settings)
-    return Boundary(app, settings)
+    app = Boundary(app, settings)
+    return Meter(app, metrics)
 
 
 def check_exposure(settings: GatewaySettings) -> None:
     """Beyond this machine a key is a must."""
-    if any(not key for key in settings.api_keys):
-        raise InvalidRequest("An API key is empty; remove it or give it a value.")
+    for line in settings.api_keys:
+        read_key(line)
     if not settings.api_keys and not is_loopback(settings.host):
         raise InvalidRequest(
             f"The address {settings.host} can be reached from other machines: "

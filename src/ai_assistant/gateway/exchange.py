@@ -14,12 +14,15 @@ from ai_assistant.gateway.errors import (
     error_headers,
     verdict,
 )
+from ai_assistant.gateway.keys import Caller
+from ai_assistant.gateway.record import Record
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import AssistantError, UnsupportedFeature
 
 Header = tuple[bytes, bytes]
 
-_JSON = (b"content-type", b"application/json")
+_JSON = b"application/json"
+_ANYONE = Caller()
 _EVENTS: list[Header] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -45,11 +48,17 @@ class Exchange:
         self.scope = scope
         self.settings = settings
         self.request_id: str = scope.get("ai_assistant.request_id") or new_id()
+        self.record: Record = scope.get("ai_assistant.record") or Record()
         self.started = False
         """The status line is on its way: an error can only be an event now."""
         self._loop = asyncio.get_running_loop()
         self._receive = receive
         self._send = send
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        return caller_of(self.scope)
 
     def header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name."""
@@ -77,11 +86,11 @@ class Exchange:
         self, body: bytes, status: int = 200, headers: Iterable[Header] = ()
     ) -> None:
         """The whole answer at once."""
-        self.started = True
-        length = (b"content-length", str(len(body)).encode())
-        start = {"type": "http.response.start", "status": status}
-        await self._deliver({**start, "headers": [_JSON, length, *headers]})
-        await self._deliver({"type": "http.response.body", "body": body})
+        await self._send_whole(body, _JSON, status, headers)
+
+    async def send_text(self, body: bytes, content_type: str) -> None:
+        """The whole answer at once, in another format."""
+        await self._send_whole(body, content_type.encode(), 200, ())
 
     async def send_object(self, value: Any) -> None:
         """The whole answer at once, encoded here."""
@@ -99,6 +108,15 @@ class Exchange:
     async def send_events(self, events: bytes, *, last: bool = False) -> None:
         """Some events, in one write."""
         await self._deliver({"type": "http.response.body", "body": events, "more_body": not last})
+
+    async def _send_whole(
+        self, body: bytes, content_type: bytes, status: int, headers: Iterable[Header]
+    ) -> None:
+        self.started = True
+        kind, length = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
+        start = {"type": "http.response.start", "status": status}
+        await self._deliver({**start, "headers": [kind, length, *headers]})
+        await self._deliver({"type": "http.response.body", "body": body})
 
     async def _next_part(self) -> Message:
         try:
@@ -131,3 +149,8 @@ def header(scope: Scope, name: bytes) -> str | None:
         if key == name:
             return value.decode("latin-1")
     return None
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who asks; without keys nobody in particular."""
+    return scope.get("ai_assistant.caller") or _ANYONE

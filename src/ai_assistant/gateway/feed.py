@@ -33,6 +33,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._service = service
         self._model = requests[0].model
+        self._record = exchange.record
         self._ping = exchange.settings.ping_seconds
         self._ready: list[Piece] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -110,17 +111,20 @@ class Feed:
 
     async def _pump(self, index: int, request: GenerateRequest) -> None:
         try:
-            await self._drain(index, self._service.generate(request))
+            await self._drain(index, request)
         except Exception as error:  # noqa: BLE001 - `take` raises it again
             self._error = error
         finally:
             self._running -= 1
             self._wake()
 
-    async def _drain(self, index: int, chunks: AsyncIterator[TokenChunk]) -> None:
+    async def _drain(self, index: int, request: GenerateRequest) -> None:
+        chunks = self._service.generate(request)
         try:
             async for chunk in chunks:
-                self._begun = True
+                if not self._begun:
+                    self._begun = True
+                    self._record.begin(request)
                 self._ready.append(Piece(index, chunk))
                 self._wake()
                 if self._closed:

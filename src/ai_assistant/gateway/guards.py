@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_assistant.gateway.errors import MethodNotAllowed, StrangerRefused
 from ai_assistant.gateway.exchange import ClientGone, Exchange, Header, header, new_id
+from ai_assistant.gateway.keys import Caller, read_key, secret_of
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import (
     AccessDenied,
@@ -200,22 +201,33 @@ class KeyGuard:
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
         self._app = app
-        self._digests = [_digest(key.encode()) for key in settings.api_keys]
+        self._callers = [
+            (_digest(secret_of(line).encode()), read_key(line)) for line in settings.api_keys
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._digests and not _is_open(scope) and not self._has_key(scope):
+        if self._callers and not _is_open(scope):
+            self._admit(scope)
+        await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        caller = self._caller(scope)
+        if caller is None:
             raise AccessDenied(
                 "A valid API key is required: send it as `Authorization: Bearer KEY`."
             )
-        await self._app(scope, receive, send)
+        scope["ai_assistant.caller"] = caller
+        if caller.name:  # The console keeps conversations by this; keys without a name share.
+            scope.setdefault("state", {})["tenant"] = caller.name
 
-    def _has_key(self, scope: Scope) -> bool:
+    def _caller(self, scope: Scope) -> Caller | None:
         scheme, _, bearer = (header(scope, b"authorization") or "").partition(" ")
         given = bearer.strip() if scheme.lower() == "bearer" else ""
         digest = _digest((given or header(scope, b"x-api-key") or "").encode("latin-1"))
         # Every key is compared, so that the time tells nothing.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        return any(matches)
+        matches = [hmac.compare_digest(digest, known) for known, _ in self._callers]
+        found = (caller for (_, caller), match in zip(self._callers, matches, strict=True) if match)
+        return next(found, None)
 
 
 def _is_open(scope: Scope) -> bool:

@@ -5,19 +5,24 @@ from typing import ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ai_assistant.gateway.errors import HeadersTooLarge, error_body, verdict
+from ai_assistant.gateway.errors import HeadersTooLarge, error_body, error_headers, verdict
 from ai_assistant.gateway.exchange import new_id
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.protocol.errors import AssistantError, InvalidRequest
+from ai_assistant.protocol.errors import AssistantError, InvalidRequest, Overloaded
 
 _UNREAD_BYTES = 256 << 20
 """Rest of a refused body that is thrown away before the connection is closed."""
+
+_CROWD_SECONDS = 2.0
+"""A connection over the limit that asks nothing for so long is closed."""
 
 
 class BoundedHttp(HttpToolsProtocol):
     """One connection."""
 
     settings: ClassVar[GatewaySettings] = GatewaySettings()
+    _one_too_many = False
+    """It is told so when it asks: an answer before that would be lost."""
     _head_open = True
     _head_bytes = 0
     _unparsed = 0
@@ -28,6 +33,10 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected; its first request must come soon."""
         super().connection_made(cast("asyncio.Transport", transport))
+        limit = self.settings.max_connections
+        self._one_too_many = len(self.connections) > limit
+        if len(self.connections) > 2 * limit:
+            self.transport.abort()
         self._arm_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -37,6 +46,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a single header that grows over the limit before it ends."""
+        if self._one_too_many:
+            self._refuse(self._crowd_error())
+            return
         grows = self._head_open
         super().data_received(data)
         if grows and self._head_open:
@@ -94,6 +106,10 @@ class BoundedHttp(HttpToolsProtocol):
         limit = self.settings.max_header_bytes
         return HeadersTooLarge(f"The headers are larger than {limit} bytes; send fewer.")
 
+    def _crowd_error(self) -> Overloaded:
+        limit = self.settings.max_connections
+        return Overloaded(f"{limit} connections are open already; try again later.")
+
     def _refuse(self, error: AssistantError) -> None:
         if self.transport.is_closing():
             return
@@ -102,13 +118,14 @@ class BoundedHttp(HttpToolsProtocol):
             STATUS_LINE[verdict(error).status]
             + b"content-type: application/json\r\n"
             + b"content-length: %d\r\nx-request-id: %s\r\n" % (len(body), new_id().encode())
+            + b"".join(b"%s: %s\r\n" % pair for pair in error_headers(error))
             + b"connection: close\r\n\r\n"
         )
         self.transport.write(head + body)
         self.transport.close()
 
     def _arm_head_timer(self) -> None:
-        seconds = self.settings.upload_timeout_seconds
+        seconds = _CROWD_SECONDS if self._one_too_many else self.settings.upload_timeout_seconds
         self._head_timer = self.loop.call_later(seconds, self.transport.close)
 
     def _disarm_head_timer(self) -> None:

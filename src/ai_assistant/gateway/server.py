@@ -17,6 +17,8 @@ from ai_assistant.protocol.errors import InvalidRequest
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 _LAST_WORDS_SECONDS = 1.0
+_OTHER_DESCRIPTORS = 256
+"""Files, pipes to engines and the like."""
 
 
 class AddressInUse(InvalidRequest):
@@ -44,6 +46,7 @@ async def serve(
     `on_ready` gets the base address, such as http://127.0.0.1:7717. Raises `AddressInUse`.
     """
     check_exposure(settings)
+    _allow_descriptors(2 * settings.max_connections + _OTHER_DESCRIPTORS)
     listener = _listen(settings)
     server = _Server(_config(app, settings), lambda: on_ready(_address(settings, listener)))
     stopper = asyncio.create_task(_stop_when_told(server, stop))
@@ -87,6 +90,20 @@ def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
     )
     config.timeout_graceful_shutdown = settings.drain_seconds  # type: ignore[assignment]
     return config
+
+
+def _allow_descriptors(count: int) -> None:
+    """Raise the system's limit on open files, as far as it lets us: often it is at 1024."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit.
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    endless = resource.RLIM_INFINITY
+    wanted = count if hard == endless else min(count, hard)
+    if soft != endless and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(settings: GatewaySettings) -> socket.socket:

@@ -6,6 +6,7 @@ import msgspec
 
 from ai_assistant.gateway.decoding import decode, portable
 from ai_assistant.gateway.errors import invalid
+from ai_assistant.gateway.keys import Standing
 from ai_assistant.gateway.wire_common import Candidates, CommonFields, Limit, token_limit
 from ai_assistant.gateway.wire_messages import (
     ChosenTool,
@@ -51,7 +52,9 @@ def read_chat(body: bytes) -> ChatBody:
     return decode(_decoder, body)
 
 
-def to_request(wire: ChatBody, *, request_id: str, model: str) -> GenerateRequest:
+def to_request(
+    wire: ChatBody, *, request_id: str, model: str, standing: Standing
+) -> GenerateRequest:
     """What is asked; raises `RequestError` that names the field at fault."""
     return GenerateRequest(
         request_id=request_id,
@@ -63,7 +66,9 @@ def to_request(wire: ChatBody, *, request_id: str, model: str) -> GenerateReques
         n=wire.n or 1,
         logprobs=_to_logprobs(wire),
         format=wire.output_format(),
-        priority=wire.urgency(),
+        priority=standing.priority,
+        tenant=standing.tenant,
+        weight=standing.weight,
         ignore_eos=bool(wire.ignore_eos),
     )
 

@@ -11,7 +11,7 @@ import msgspec
 from ai_assistant.gateway.decoding import portable
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.protocol.errors import InvalidRequest
-from ai_assistant.protocol.requests import OutputFormat, Priority, Sampling
+from ai_assistant.protocol.requests import OutputFormat, Sampling
 
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
@@ -24,15 +24,6 @@ Limit = Annotated[int, msgspec.Meta(ge=-1, le=_INT32)]
 """-1: none."""
 Candidates = Annotated[int, msgspec.Meta(ge=0, le=20)]
 JsonSchema = dict[str, Any]
-
-_PRIORITIES = {
-    "interactive": Priority.INTERACTIVE,
-    "priority": Priority.INTERACTIVE,
-    "normal": Priority.NORMAL,
-    "default": Priority.NORMAL,
-    "flex": Priority.BATCH,
-    "batch": Priority.BATCH,
-}
 
 
 class StreamOptions(msgspec.Struct):
@@ -106,15 +97,6 @@ class CommonFields(msgspec.Struct):
         if len(stops) > _MAX_STOPS:
             raise invalid("stop", f"at most {_MAX_STOPS} strings")
         return tuple(filter(None, stops))
-
-    def urgency(self) -> Priority:
-        """`priority`, by name or as vLLM's number (lower goes first), else `service_tier`."""
-        if isinstance(self.priority, int):
-            sign = (self.priority > 0) - (self.priority < 0)
-            return Priority(Priority.NORMAL + sign)
-        if self.priority is not None and self.priority not in _PRIORITIES:
-            raise invalid("priority", f"expected a number or one of {', '.join(_PRIORITIES)}")
-        return _PRIORITIES.get(self.priority or self.service_tier or "normal", Priority.NORMAL)
 
     def output_format(self) -> OutputFormat:
         """What the output must look like: at most one way of saying it."""

@@ -6,6 +6,7 @@ import msgspec
 
 from ai_assistant.gateway.decoding import decode
 from ai_assistant.gateway.errors import invalid
+from ai_assistant.gateway.keys import Standing
 from ai_assistant.gateway.wire_common import Candidates, CommonFields, token_limit
 from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.requests import GenerateRequest, TextPrompt, TokenPrompt
@@ -33,7 +34,9 @@ def read_completion(body: bytes) -> CompletionBody:
     return decode(_decoder, body)
 
 
-def to_requests(wire: CompletionBody, *, request_id: str, model: str) -> list[GenerateRequest]:
+def to_requests(
+    wire: CompletionBody, *, request_id: str, model: str, standing: Standing
+) -> list[GenerateRequest]:
     """What is asked; raises `RequestError` that names the field at fault."""
     _check_supported(wire)
     prompts = to_prompts(wire.prompt, "prompt")
@@ -50,7 +53,9 @@ def to_requests(wire: CompletionBody, *, request_id: str, model: str) -> list[Ge
         n=n,
         logprobs=to_logprobs(wire),
         format=wire.output_format(),
-        priority=wire.urgency(),
+        priority=standing.priority,
+        tenant=standing.tenant,
+        weight=standing.weight,
         ignore_eos=bool(wire.ignore_eos),
     )
     others = enumerate(prompts[1:], start=1)

@@ -79,7 +79,7 @@ export class Generation extends EventTarget {
     for (const { role, content } of this.conversation.messages) {
       if (content) messages.push({ role, content });
     }
-    return { model: this.model, messages, temperature, max_tokens };
+    return { model: this.model, messages, temperature, max_tokens, priority: "interactive" };
   }
 
   take({ text, reasoning, tools, finish, usage }) {

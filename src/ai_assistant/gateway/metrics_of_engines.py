@@ -1,0 +1,91 @@
+"""The engines' own figures for `/metrics`, read from the node's status when asked."""
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ai_assistant.protocol.status import ModelStatus, NodeStatus
+from ai_assistant.protocol.worker import Service
+
+_PREFIX = "ai_assistant_"
+GAUGES = {
+    "slots": "Sequences that can run at once.",
+    "running": "Sequences that run.",
+    "waiting": "Sequences that have not begun.",
+    "parked": "Sequences that made room for others and will go on.",
+    "context_limit": "Tokens that one sequence may have.",
+    "cells_total": "Tokens of KV cache in all.",
+    "cells_used": "Tokens of KV cache that are in use.",
+    "cells_retained": "Of the used ones: kept from ended requests.",
+    "warm_bytes": "Memory of ended sequences that can come back.",
+    "cold_bytes": "The same on disk.",
+    "cold_blocks": "Blocks on disk.",
+    "cold_written_today": "Bytes written to disk today.",
+    "memory_bytes": "Memory of the engine's process.",
+    "threads": "Threads that compute single tokens, now.",
+    "threads_batch": "Threads that compute prompts, now.",
+    "cores_busy": "Cores that other programs use.",
+    "prefill_tokens_per_second": "Prompt tokens per second, of the last seconds of work.",
+    "decode_tokens_per_second": "Written tokens per second, of the last seconds of work.",
+}
+COUNTERS = {
+    "prompt_tokens": "Tokens of prompts.",
+    "cached_tokens": "Of these: known already, in any tier.",
+    "warm_hit_tokens": "Prompt tokens that came from RAM.",
+    "cold_hit_tokens": "Prompt tokens that came from disk.",
+    "generated_tokens": "Tokens that were written.",
+    "steps": "Decode calls.",
+    "preemptions": "Times that a sequence made room for one of a higher class.",
+    "drafted_tokens": "Tokens that were guessed ahead.",
+    "accepted_tokens": "Of these: right.",
+    "cold_refused": "Blocks on disk that were damaged and put aside.",
+}
+
+
+class EngineCollector(Collector):
+    """Asks the service anew each time; an engine that starts again begins at 0."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing in advance: registering must not ask."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every figure of every model."""
+        status = self._service.status()
+        yield from _of_node(status)
+        for name, help_text in GAUGES.items():
+            yield _filled(GaugeMetricFamily(_PREFIX + name, help_text, labels=("model",)), status)
+        for name, help_text in COUNTERS.items():
+            yield _filled(CounterMetricFamily(_PREFIX + name, help_text, labels=("model",)), status)
+
+
+def _filled(
+    family: GaugeMetricFamily | CounterMetricFamily, status: NodeStatus
+) -> GaugeMetricFamily | CounterMetricFamily:
+    name = family.name.removeprefix(_PREFIX)
+    for one in status.models:
+        if one.engine is not None:
+            family.add_metric((one.model.id,), getattr(one.engine, name))
+    return family
+
+
+def _of_node(status: NodeStatus) -> Iterator[Metric]:
+    ready = GaugeMetricFamily(_PREFIX + "model_ready", "1: it is loaded.", labels=("model",))
+    restarts = CounterMetricFamily(_PREFIX + "engine_restarts", "After deaths.", labels=("model",))
+    for one in status.models:
+        ready.add_metric((one.model.id,), _as_number(one))
+        restarts.add_metric((one.model.id,), one.restarts)
+    up, memory = status.uptime_seconds, status.memory_bytes
+    yield GaugeMetricFamily(_PREFIX + "node_uptime_seconds", "Of the node.", value=up)
+    yield GaugeMetricFamily(_PREFIX + "node_memory_bytes", "Of the node alone.", value=memory)
+    yield ready
+    yield restarts
+
+
+def _as_number(one: ModelStatus) -> float:
+    return float(one.state == "ready")
