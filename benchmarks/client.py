@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,8 @@ import httptools
 
 from benchmarks.servers import Server
 
-TIMEOUT_SECONDS = 600.0
+TIMEOUT_SECONDS = 1800.0
+"""A long prompt behind fifteen others, on two cores, takes its time."""
 GREEDY = {"temperature": 0, "top_k": 1, "repeat_penalty": 1.0, "ignore_eos": True}
 
 
@@ -21,6 +23,11 @@ class Refused(Exception):
     def __init__(self, status: int, body: str) -> None:
         super().__init__(f"{status}: {body[:500]}")
         self.status = status
+        self.headers: dict[str, str] = {}
+
+
+class Cut(ConnectionError):
+    """The connection ended in the middle of an answer."""
 
 
 @dataclass
@@ -30,6 +37,8 @@ class Answer:
     started: float
     ended: float = 0.0
     status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    """By lower-case name."""
     pieces: list[tuple[float, bytes]] = field(default_factory=list)
     complete: bool = False
 
@@ -85,7 +94,13 @@ async def ask(server: Server, prompt: str, tokens: int, **options: Any) -> Answe
 
 async def chat(server: Server, text: str, tokens: int, **options: Any) -> Answer:
     """Stream the answer to one chat message."""
-    messages = [{"role": "user", "content": text}]
+    return await talk(server, [{"role": "user", "content": text}], tokens, **options)
+
+
+async def talk(
+    server: Server, messages: Sequence[dict[str, str]], tokens: int, **options: Any
+) -> Answer:
+    """Stream the next answer of a conversation."""
     return await _stream(server, "/v1/chat/completions", tokens, {"messages": messages, **options})
 
 
@@ -94,7 +109,9 @@ async def _stream(server: Server, path: str, tokens: int, fields: dict[str, Any]
     body = {"max_tokens": tokens, "stream": True, **usage, **GREEDY, **fields}
     answer = await _exchange(server, path, json.dumps(body).encode())
     if answer.status != 200:
-        raise Refused(answer.status, b"".join(piece for _, piece in answer.pieces).decode())
+        refusal = Refused(answer.status, b"".join(piece for _, piece in answer.pieces).decode())
+        refusal.headers = answer.headers
+        raise refusal
     if b'"error"' in (end := b"".join(piece for _, piece in answer.pieces[-2:])):
         raise Refused(answer.status, end.decode())
     return answer
@@ -128,7 +145,7 @@ async def _receive(reader: asyncio.StreamReader, answer: Answer) -> None:
     while not answer.complete:
         data = await reader.read(1 << 16)
         if not data:
-            raise ConnectionError("the server hung up in the middle of an answer")
+            raise Cut("the server hung up in the middle of an answer")
         receiver.now = time.perf_counter()
         parser.feed_data(data)
         answer.status = parser.get_status_code()
@@ -138,6 +155,9 @@ class _Receiver:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self.now = 0.0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._answer.headers[name.decode().lower()] = value.decode()
 
     def on_body(self, body: bytes) -> None:
         self._answer.pieces.append((self.now, body))

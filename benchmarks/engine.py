@@ -11,23 +11,20 @@ within one round.
 
 import argparse
 import asyncio
-import json
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.request import urlopen
 
 from benchmarks import llama_server, node
-from benchmarks.client import Answer, Refused, ask, ask_together
+from benchmarks.client import ask, ask_together
 from benchmarks.models import ensure
 from benchmarks.prompts import Prompts
 from benchmarks.report import Record, publish
+from benchmarks.rounds import SLOTS, alternate, compared, idle, rate, warm
 from benchmarks.servers import Server
 
-SLOTS = 8
 Starter = Callable[..., AbstractContextManager[Server]]
 
 
@@ -88,13 +85,6 @@ async def first_token_known(server: Server, prompts: Prompts, effort: Effort) ->
     return 1000 * answer.first_token_seconds
 
 
-def rate(answers: Sequence[Answer]) -> float:
-    """Tokens made per second, between the first start and the last end."""
-    made = sum(answer.usage["completion_tokens"] for answer in answers)
-    begun = min(answer.started for answer in answers)
-    return made / (max(answer.ended for answer in answers) - begun)
-
-
 @dataclass(frozen=True)
 class Scenario:
     """What is measured and what our ratio to the peer must be."""
@@ -107,10 +97,8 @@ class Scenario:
 
     def record(self, model: str, ours: list[float], peer: list[float]) -> Record:
         """Medians, and the verdict."""
-        ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
-        bar, holds = judge(ratio, self.at_least, self.at_most)
-        value, other = statistics.median(ours), statistics.median(peer)
-        return Record(f"{model}: {self.name}", value, self.unit, other, ratio, bar, holds)
+        name = f"{model}: {self.name}"
+        return compared(name, self.unit, ours, peer, at_least=self.at_least, at_most=self.at_most)
 
 
 SCENARIOS = (
@@ -123,17 +111,6 @@ SCENARIOS = (
     ),
     Scenario("first token, known system prompt, 1 stream", "ms", first_token_known),
 )
-
-
-def judge(
-    ratio: float, at_least: float | None = None, at_most: float | None = None
-) -> tuple[str | None, bool | None]:
-    """The bar in words and whether it holds."""
-    if at_least is not None:
-        return f"≥ {at_least}", ratio >= at_least
-    if at_most is not None:
-        return f"≤ {at_most}", ratio <= at_most
-    return None, None
 
 
 def compare(model: str, effort: Effort, ours: Starter, theirs: Starter) -> list[Record]:
@@ -150,35 +127,15 @@ def compare(model: str, effort: Effort, ours: Starter, theirs: Starter) -> list[
 async def _speeds(model: str, effort: Effort, pair: tuple[Server, Server]) -> list[Record]:
     for server in pair:
         await warm(server)
-    records = [_idle(model, pair)]
+    records = [idle(model, pair)]
     for scenario in SCENARIOS:
         print(f"{model}: {scenario.name} …", flush=True)
-        values: dict[Server, list[float]] = {server: [] for server in pair}
-        for turn in range(effort.rounds):
-            for server in pair if turn % 2 == 0 else reversed(pair):
-                prompts = Prompts(model, scenario.name, turn)
-                values[server].append(await scenario.measure(server, prompts, effort))
-        records.append(scenario.record(model, *values.values()))
+
+        async def measure(server: Server, turn: int, scenario: Scenario = scenario) -> float:
+            return await scenario.measure(server, Prompts(model, scenario.name, turn), effort)
+
+        records.append(scenario.record(model, *await alternate(pair, effort.rounds, measure)))
     return records
-
-
-async def warm(server: Server) -> None:
-    """Ask until the model is loaded, then run each shape of batch once."""
-    for _ in range(600):
-        try:
-            await ask(server, "Hello", 4)
-            break
-        except Refused as refusal:
-            if refusal.status != 503:
-                raise
-            await asyncio.sleep(0.2)
-    await ask_together(server, [Prompts("warm", n).question() for n in range(SLOTS)], 8)
-
-
-def _idle(model: str, pair: tuple[Server, Server]) -> Record:
-    ours, theirs = (server.idle_cpu() for server in pair)
-    fair = max(ours, theirs) < 0.02
-    return Record(f"{model}: idle", ours, "cores", theirs, None, "both < 0.02", fair)
 
 
 def _memory(
@@ -204,16 +161,9 @@ async def python_cost(start: Starter, tokens: int) -> Record:
     with start(ensure("tiny-32k"), slots=SLOTS, context=2048) as server:
         await warm(server)
         await ask_together(server, [Prompts("cost", n).question() for n in range(SLOTS)], tokens)
-        status = await asyncio.to_thread(_status, server)
-    engines = [entry["engine"] for entry in status["models"] if entry.get("engine")]
-    cost = engines[0]["python_ms_mean"]
+        cost = (await asyncio.to_thread(node.engine_status, server))["python_ms_mean"]
     name = "Python per decode step, 8 sequences, 32k vocabulary"
     return Record(name, cost, "ms", bar="≤ 0.3", holds=cost <= 0.3)
-
-
-def _status(server: Server) -> dict[str, Any]:
-    with urlopen(f"http://{server.host}:{server.port}/status") as response:
-        return json.load(response)
 
 
 def main() -> None:

@@ -106,6 +106,13 @@ def ensure(shape: str) -> Path:
         scratch.unlink(missing_ok=True)
 
 
+def context_length(path: Path) -> int:
+    """Tokens of context that the model was made for."""
+    fields = gguf.GGUFReader(path).fields
+    architecture = fields["general.architecture"].contents()
+    return int(fields[f"{architecture}.context_length"].contents())
+
+
 def write(shape: Shape, path: Path, *, name: str, seed: int = 1) -> None:
     """One tensor after the other to disk; no more than one is in memory."""
     writer = gguf.GGUFWriter(path, shape.architecture)

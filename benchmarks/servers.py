@@ -1,12 +1,15 @@
 """A server under test as a child process: its address, its memory, its processor time."""
 
 import contextlib
+import json
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -51,6 +54,19 @@ class Server:
         time.sleep(seconds)
         return (self.cpu_seconds() - before) / seconds
 
+    def get(self, path: str) -> Any:
+        """What it answers to a GET, read as JSON."""
+        with urlopen(f"http://{self.host}:{self.port}{path}", timeout=10) as response:
+            return json.load(response)
+
+    def kill(self) -> None:
+        """End all its processes at once, as a power cut would."""
+        family = self.tree()
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=STOP_SECONDS)
+
     def words(self) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-2000:]
@@ -58,7 +74,12 @@ class Server:
 
 @contextlib.contextmanager
 def launched(
-    name: str, command: Sequence[str | Path], *, port: int, cwd: Path | None = None
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    port: int,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Start `command`, wait until its /health says 200, end it and its children afterwards."""
     log = BENCH / "logs" / f"{name}-{port}.log"
@@ -70,6 +91,7 @@ def launched(
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
+            env=os.environ | (environment or {}),  # noqa: TID251 (handed on, not read)
         )
     server = Server(name, "127.0.0.1", port, psutil.Process(child.pid), log)
     try:

@@ -16,10 +16,10 @@ import numpy as np
 
 from benchmarks import llama_server, node
 from benchmarks.client import Answer, Refused, chat
-from benchmarks.engine import SLOTS, warm
 from benchmarks.models import ensure
 from benchmarks.prompts import Prompts
 from benchmarks.report import Record, publish
+from benchmarks.rounds import SLOTS, warm
 from benchmarks.servers import Server
 from benchmarks.ties import Step, is_tie, steps
 
