@@ -8,23 +8,27 @@ from array import array
 
 import psutil
 
-from ai_assistant.engine.batcher import Batcher, Limits, Part
 from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
-from ai_assistant.engine.kernels import Context, Model, NoRoom
+from ai_assistant.engine.compose import Part
+from ai_assistant.engine.kernels import Batch, Model, NoRoom
 from ai_assistant.engine.outbox import Outbox
-from ai_assistant.engine.sampling import Row, log_probabilities
+from ai_assistant.engine.sampling import Row, Rows, log_probabilities
 from ai_assistant.engine.sequence import Prepared, Sequence
+from ai_assistant.engine.setup import build
 from ai_assistant.engine.statistics import Statistics
-from ai_assistant.kvcache.cache import KvCache
 from ai_assistant.protocol.chunks import FinishReason, TokenLogprob, TopLogprob
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import Abort, EnginePlan, Failed, Report, Shutdown
 from ai_assistant.protocol.status import EngineStatus
 
+CHECKPOINT = 4096
+"""Tokens between the states that are kept of a long prompt, where a state cannot be cut."""
 STATUS_SECONDS = 0.5
 """How often a working engine says how it is."""
 IDLE_SECONDS = 0.02
 """A pause so long means that nobody is in a hurry."""
+CLOSE_SECONDS = 20.0
+"""How long an orderly end may take to write what is not on disk yet."""
 
 
 class Engine:
@@ -35,32 +39,14 @@ class Engine:
         self._model = model
         self._orders = orders
         self._reports = reports
-        # A recurrent model pays for each sequence id with a state of its own.
-        ids = plan.slots + (min(plan.retained, 4) if model.has_state else plan.retained)
-        self._context = Context(
-            model,
-            cells=plan.cells,
-            sequences=ids,
-            chunk=plan.chunk,
-            outputs=plan.slots,
-            threads=plan.threads,
-            threads_batch=plan.threads_batch,
-            kv_type=plan.kv_type,
-        )
-        self._cache = KvCache(
-            cells=self._context.cells,
-            sequences=self._context.sequences,
-            shares_prefixes=model.shares_prefixes,
-        )
-        limits = Limits(
-            slots=min(plan.slots, self._context.sequences),
-            retained=self._context.sequences - min(plan.slots, self._context.sequences),
-            chunk=plan.chunk,
-            park_bytes=plan.park_bytes,
-            warm_bytes=plan.warm_bytes,
-            shares_prefixes=model.shares_prefixes,
-        )
-        self._batcher = Batcher(self._cache, self._context, limits)
+        parts = build(plan, model)
+        self._context = parts.context
+        self._cache = parts.cache
+        self._residence = parts.residence
+        self._times = parts.times
+        self._guesses = parts.guesses
+        self._batcher = parts.batcher
+        self._cold = parts.cold
         self._ends = model.vocabulary.ends
         self._outbox = Outbox(reports)
         self._aborted = Aborted()
@@ -78,6 +64,16 @@ class Engine:
                 self.commit(parts)
             self.report()
         self._outbox.flush()
+        self._close()
+
+    def _close(self) -> None:
+        """Save what is worth it, within the time that a stop may take."""
+        if self._cold is None:
+            return
+        deadline = time.perf_counter() + CLOSE_SECONDS
+        while time.perf_counter() < deadline and self._residence.save_step():
+            pass
+        self._cold.close(max(deadline - time.perf_counter(), 0.1))
 
     @property
     def _idle(self) -> bool:
@@ -99,9 +95,9 @@ class Engine:
         self._outbox.flush()
         self.report(now=True)
         while not self._take_within(IDLE_SECONDS) and not self._draining:
-            if not self._batcher.save_one():
+            if not self._residence.save_step():
                 self._cache.check_integrity()
-                self._batcher.warm.check_integrity()
+                self._residence.tiers.warm.check_integrity()
                 self._take_within(None)
                 return
 
@@ -160,9 +156,7 @@ class Engine:
         batch = self._context.batch
         batch.clear()
         for part in parts:
-            sequence, start = part.sequence, part.sequence.computed
-            tokens = sequence.tokens[start : start + part.count]
-            batch.add(sequence.slot, start, tokens, part.count == sequence.remaining)
+            self._put(batch, part)
         begun = time.perf_counter()
         try:
             self._context.decode(batch)
@@ -176,6 +170,15 @@ class Engine:
         self._logits = self._context.logits(batch.outputs) if batch.outputs else None
         self._kernel_seconds = time.perf_counter() - begun
         return True
+
+    def _put(self, batch: Batch, part: Part) -> None:
+        sequence, start = part.sequence, part.sequence.computed
+        tokens = sequence.tokens[start : start + part.count]
+        if part.draft:
+            tokens.extend(part.draft)
+            batch.add(sequence.slot, start, tokens, len(tokens))
+        else:
+            batch.add(sequence.slot, start, tokens, int(part.count == sequence.remaining))
 
     def _fail(self, parts: list[Part], error: Exception) -> None:
         """The kernels failed: the state of these sequences is lost, the others go on."""
@@ -194,56 +197,106 @@ class Engine:
 
     def commit(self, parts: list[Part]) -> None:
         """Choose a token for each sequence whose tokens are all computed, and send it."""
-        ready: list[Sequence] = []
-        prompt_tokens = 0
+        ready: list[Part] = []
+        prompt_tokens = generated = 0
         for part in parts:
             sequence = part.sequence
             if part.count > 1 or sequence.computed < sequence.prompt_length:
                 prompt_tokens += part.count
             sequence.computed += part.count
             if sequence.remaining == 0:
-                ready.append(sequence)
+                ready.append(part)
+            elif prompt_tokens:
+                self._checkpoint(sequence)
         if ready:
-            self._choose(ready)
+            generated = self._choose(ready)
         self._outbox.tick()
-        now = time.perf_counter()
+        self._account(parts, prompt_tokens, generated)
+
+    def _account(self, parts: list[Part], prompt_tokens: int, generated: int) -> None:
+        """What the step took and brought."""
+        seconds = time.perf_counter() - self._step_started
         self._statistics.step(
             prompt=prompt_tokens,
-            generated=len(ready),
+            generated=generated,
             kernels=self._kernel_seconds,
-            outside=now - self._step_started - self._kernel_seconds,
+            outside=seconds - self._kernel_seconds,
         )
+        self._times.observe(self._context.batch.size, self._kernel_seconds)
+        self._batcher.spent(parts, seconds)
+        if prompt_tokens:
+            self._residence.speeds.prefill = self._statistics.prefill.per_second
 
-    def _choose(self, ready: list[Sequence]) -> None:
+    def _checkpoint(self, sequence: Sequence) -> None:
+        """A state that cannot be cut later is kept now and then while a long prompt is computed."""
+        if sequence.computed // CHECKPOINT > (sequence.computed - self._plan.chunk) // CHECKPOINT:
+            self._residence.checkpoint(sequence)
+
+    def _choose(self, ready: list[Part]) -> int:
+        """Tokens for all that are ready; how many."""
         logits = self._logits
         assert logits is not None
-        greedy: list[int] | None = None
-        if all(s.sampler.plain_greedy and s.request.logprobs is None for s in ready):
-            greedy = logits.argmax(axis=1).tolist()
-        for index, sequence in enumerate(ready):
-            if sequence.slot < 0:  # its request was refused a moment ago
-                continue
-            try:
-                if greedy is None:
-                    self._choose_one(sequence, logits[index])
-                else:
-                    self._append(sequence, greedy[index], None)
-            except AssistantError as error:
-                self._refuse(sequence.request.request_id, error)
-            except Exception as error:  # noqa: BLE001 - one bad row must not end the others
-                reason = EngineError(f"No token could be chosen: {error}")
-                self._refuse(sequence.request.request_id, reason)
+        best: list[int] | None = None
+        if all(_plain(part.sequence) for part in ready):
+            best = logits.argmax(axis=1).tolist()
+        chosen = row = 0
+        for part in ready:
+            rows = 1 + len(part.draft)
+            if part.sequence.slot >= 0:  # else its request was refused a moment ago
+                try:
+                    chosen += self._go_on(part, logits[row : row + rows], best and best[row:])
+                except AssistantError as error:
+                    self._refuse(part.sequence.request.request_id, error)
+                except Exception as error:  # noqa: BLE001 - one bad row must not end the others
+                    reason = EngineError(f"No token could be chosen: {error}")
+                    self._refuse(part.sequence.request.request_id, reason)
+            row += rows
+        return chosen
 
-    def _choose_one(self, sequence: Sequence, row: Row) -> None:
+    def _go_on(self, part: Part, rows: Rows, best: list[int] | None) -> int:
+        """One new token, and as many more as were guessed right; how many in all."""
+        sequence, draft = part.sequence, part.draft
+        if not sequence.first_token_at:
+            self._first_token(sequence)
+        right = 0
+        while True:
+            if best is None:
+                token, finish = self._choose_one(sequence, rows[right])
+            else:
+                token, finish = best[right], self._append(sequence, best[right], None)
+            if finish or right == len(draft) or draft[right] != token:
+                break
+            right += 1
+        if draft:
+            self._settle(part, right)
+        if finish:
+            self._guesses.finish(sequence)
+            self._batcher.finish(sequence)
+            self._outbox.finish(sequence, finish)
+        else:
+            self._outbox.changed(sequence)
+        return right + 1
+
+    def _settle(self, part: Part, right: int) -> None:
+        """Keep the cells of the guesses that were right, give back the others."""
+        sequence = part.sequence
+        sequence.computed += right
+        if right < len(part.draft):
+            self._context.trim(sequence.slot, sequence.computed)
+            self._cache.shrink(sequence.slot, sequence.computed)
+        self._guesses.verified(sequence, len(part.draft), right)
+
+    def _choose_one(self, sequence: Sequence, row: Row) -> tuple[int, FinishReason | None]:
         wanted = sequence.request.logprobs is not None
         raw = row.copy() if wanted else row
         token = sequence.sampler.choose(row, sequence.tokens)
-        self._append(sequence, token, self._logprob(sequence, raw, token) if wanted else None)
+        logprob = self._logprob(sequence, raw, token) if wanted else None
+        return token, self._append(sequence, token, logprob)
 
-    def _append(self, sequence: Sequence, token: int, logprob: TokenLogprob | None) -> None:
-        """The sequence goes on with `token`, or ends."""
-        if not sequence.first_token_at:
-            self._first_token(sequence)
+    def _append(
+        self, sequence: Sequence, token: int, logprob: TokenLogprob | None
+    ) -> FinishReason | None:
+        """The sequence goes on with `token`; the reason if it ends with it."""
         sequence.tokens.append(token)
         sequence.sampler.accept(token)
         finish: FinishReason | None = None
@@ -256,16 +309,13 @@ class Engine:
             finish = "length"
         if logprob and not (finish == "stop" and token in self._ends):
             sequence.output.logprobs.append(logprob)
-        if finish:
-            self._batcher.finish(sequence)
-            self._outbox.finish(sequence, finish)
-        else:
-            self._outbox.changed(sequence)
+        return finish
 
     def _first_token(self, sequence: Sequence) -> None:
         sequence.first_token_at = time.perf_counter()
         self._statistics.prompt_tokens += sequence.prompt_length
         self._statistics.cached_tokens += sequence.cached
+        self._residence.checkpoint(sequence)
 
     def _logprob(self, sequence: Sequence, row: Row, token: int) -> TokenLogprob:
         count = sequence.request.logprobs or 0
@@ -298,7 +348,7 @@ class Engine:
             cells_total=self._context.cells,
             cells_used=self._context.cells - cache.free_cells,
             cells_retained=cache.retained_cells(),
-            warm_bytes=batcher.warm.bytes,
+            warm_bytes=self._residence.tiers.warm.bytes,
             prompt_tokens=statistics.prompt_tokens,
             cached_tokens=statistics.cached_tokens,
             generated_tokens=statistics.generated_tokens,
@@ -309,6 +359,12 @@ class Engine:
             python_ms_mean=statistics.python_ms,
             memory_bytes=self._process.memory_info().rss,
             threads=self._plan.threads,
+            threads_batch=self._plan.threads_batch,
+            warm_hit_tokens=self._residence.hits.warm,
+            cold_hit_tokens=self._residence.hits.cold,
+            preemptions=batcher.preemptions,
+            drafted_tokens=self._guesses.drafted,
+            accepted_tokens=self._guesses.accepted,
         )
 
     def warm_up(self) -> None:
@@ -319,6 +375,11 @@ class Engine:
             batch = self._context.batch
             batch.clear()
             for sequence in range(count):
-                batch.add(sequence, 0, array("i", [token]), True)
+                batch.add(sequence, 0, array("i", [token]), 1)
             self._context.decode(batch)
             self._context.clear()
+
+
+def _plain(sequence: Sequence) -> bool:
+    """Its next token is simply the likeliest."""
+    return sequence.sampler.plain_greedy and sequence.request.logprobs is None

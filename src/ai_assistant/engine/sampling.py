@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ai_assistant.protocol.requests import Sampling
 
 Row = NDArray[np.float32]
+Rows = NDArray[np.float32]
 """One logit per token of the vocabulary."""
 REPETITION_WINDOW = 64
 """Tokens that the repetition penalty looks back, as llama.cpp's default."""

@@ -7,7 +7,9 @@ import msgspec
 
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.sampling import Sampler
-from ai_assistant.kvcache.warm import State
+from ai_assistant.engine.speculation.drafter import Drafter
+from ai_assistant.kvcache.blocks import State
+from ai_assistant.kvcache.tiers import Restoring
 from ai_assistant.protocol.requests import GenerateRequest
 
 
@@ -17,6 +19,7 @@ class Sequence:
     __slots__ = (
         "cached",
         "computed",
+        "drafter",
         "first_token_at",
         "index",
         "limit",
@@ -24,11 +27,13 @@ class Sequence:
         "prompt_length",
         "queued_at",
         "request",
+        "restoring",
         "sampler",
         "slot",
         "started_at",
         "state",
         "tokens",
+        "virtual_start",
     )
 
     def __init__(
@@ -54,14 +59,20 @@ class Sequence:
         """Its sequence id in the context while it runs."""
         self.state: State | None = None
         """Its saved KV cache while it is parked."""
+        self.restoring: Restoring | None = None
+        """Its known beginning while that is on its way into the context."""
+        self.drafter: Drafter | None = None
+        """Guesses its next tokens, once it generates."""
+        self.virtual_start = 0.0
+        """Its place among its class."""
         self.queued_at = time.perf_counter()
         self.started_at = 0.0
         self.first_token_at = 0.0
 
     @property
-    def order(self) -> tuple[int, float, int]:
+    def order(self) -> tuple[int, float, float, int]:
         """Who goes first: the smaller one. Parking does not change it."""
-        return (self.request.priority, self.queued_at, self.index)
+        return (self.request.priority, self.virtual_start, self.queued_at, self.index)
 
     @property
     def remaining(self) -> int:

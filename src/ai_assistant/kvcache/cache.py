@@ -8,9 +8,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
-from ai_assistant.kvcache.blocks import BLOCK, block_name, block_names, root_name
+from ai_assistant.kvcache.blocks import (
+    BLOCK,
+    block_name,
+    block_names,
+    common_prefix,
+    root_name,
+)
 from ai_assistant.kvcache.ledger import CellLedger
 
 Tokens = Sequence[int]
@@ -83,6 +88,18 @@ class KvCache:
     def tokens(self, sequence: int) -> "array[int]":
         """The tokens that a sequence has in the cache, a copy."""
         return self._resident[sequence].tokens[:]
+
+    def names(self, sequence: int) -> list[bytes]:
+        """The names of a sequence's full blocks."""
+        return self._resident[sequence].names
+
+    def root_of(self, salt: bytes) -> bytes:
+        """What stands before the first block of a tenant's sequences."""
+        return root_name(salt)
+
+    def root(self, sequence: int) -> bytes:
+        """What stands before a sequence's first block."""
+        return self._resident[sequence].root
 
     def length(self, sequence: int) -> int:
         """Tokens that a sequence has in the cache."""
@@ -208,15 +225,3 @@ class KvCache:
             assert all(name in self._resident[s].names for s in holders), "a holder without a name"
         assert set(self._retained) <= set(self._resident), "a retained sequence is not resident"
         assert not set(self._ids) & set(self._resident), "an id is free and in use"
-
-
-def common_prefix(a: "array[int]", b: "array[int]", start: int) -> int:
-    """How many tokens are equal from `start` on."""
-    end = min(len(a), len(b))
-    if end <= start:
-        return 0
-    left = np.frombuffer(a, np.int32, end - start, start * 4)
-    right = np.frombuffer(b, np.int32, end - start, start * 4)
-    differing = left != right
-    first = int(differing.argmax())
-    return first if differing[first] else end - start

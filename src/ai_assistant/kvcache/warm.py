@@ -1,83 +1,75 @@
-"""The warm tier: ended sequences in RAM, out of the context, where every cell slows every decode.
-
-Whole sequences as the kernels saved them. Which tokens they are is known here; what the bytes
-mean is not.
+"""The warm tier: blocks of ended sequences in RAM, out of the context, where every cell slows every
+decode. What sequences have in common is held once.
 """
 
-from array import array
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Iterable
 
-from numpy import uint8
-from numpy.typing import NDArray
-
-from ai_assistant.kvcache.cache import common_prefix
-
-State = NDArray[uint8]
-MAX_SEQUENCES = 64
-"""Each costs some microseconds of every search."""
-
-
-class WarmSequence:
-    """The tokens of a saved sequence and its state."""
-
-    __slots__ = ("salt", "state", "tokens")
-
-    def __init__(self, tokens: "array[int]", state: State, salt: bytes) -> None:
-        self.tokens = tokens
-        self.state = state
-        self.salt = salt
+from ai_assistant.kvcache.blocks import Block
 
 
 class WarmStore:
-    """Saved sequences up to `budget` bytes; the least recently used one goes first."""
+    """Blocks up to `budget` bytes; the least recently used end of a chain goes first: a block
+    without those before it is worth nothing.
+    """
 
-    def __init__(self, budget: int, *, shares_prefixes: bool) -> None:
+    def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._shares_prefixes = shares_prefixes
-        self._kept: OrderedDict[int, WarmSequence] = OrderedDict()
+        self._blocks: OrderedDict[bytes, Block] = OrderedDict()
+        self._children: dict[bytes, dict[bytes, Block]] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._blocks)
 
-    def put(self, tokens: "array[int]", state: State, salt: bytes = b"") -> None:
-        """Keep a sequence; where prefixes can be shared it replaces its own beginnings."""
-        if state.nbytes > self._budget:
+    def get(self, name: bytes) -> Block | None:
+        """The block of that name."""
+        return self._blocks.get(name)
+
+    def children(self, parent: bytes) -> list[Block]:
+        """The blocks that follow `parent`."""
+        return list(self._children.get(parent, {}).values())
+
+    def put(self, block: Block) -> bool:
+        """Keep a block; False when that would cost the blocks before it."""
+        if block.id.name in self._blocks:
+            self._blocks.move_to_end(block.id.name)
+            return True
+        while self.bytes + block.state.nbytes > self._budget:
+            victim = self._victim(block.id.parent)
+            if victim is None:
+                return False
+            self.drop(victim)
+        self._blocks[block.id.name] = block
+        self._children.setdefault(block.id.parent, {})[block.id.name] = block
+        self.bytes += block.state.nbytes
+        return True
+
+    def _victim(self, spared: bytes) -> bytes | None:
+        """The end of a chain that was used least recently, but not that of the spared one."""
+        ends = (name for name in self._blocks if name not in self._children and name != spared)
+        return next(ends, None)
+
+    def touch(self, chain: Iterable[bytes]) -> None:
+        """These were used; `chain` in the order of their tokens."""
+        for name in reversed(list(chain)):
+            if name in self._blocks:
+                self._blocks.move_to_end(name)
+
+    def drop(self, name: bytes) -> None:
+        """Forget a block, if it is there."""
+        block = self._blocks.pop(name, None)
+        if block is None:
             return
-        if self._shares_prefixes:
-            for key, old in list(self._kept.items()):
-                if old.salt == salt and common_prefix(old.tokens, tokens, 0) == len(old.tokens):
-                    self._drop(key)
-        while len(self._kept) >= MAX_SEQUENCES or self.bytes + state.nbytes > self._budget:
-            self._drop(next(iter(self._kept)))
-        kept = WarmSequence(tokens, state, salt)
-        self._kept[id(kept)] = kept
-        self.bytes += state.nbytes
-
-    def match(self, tokens: "array[int]", salt: bytes = b"") -> tuple[WarmSequence | None, int]:
-        """The one that begins most like `tokens` and how far, at most all but the last token."""
-        best, longest = None, 0
-        for kept in self._kept.values():
-            if kept.salt != salt:
-                continue
-            length = min(common_prefix(kept.tokens, tokens, 0), len(tokens) - 1)
-            if not self._shares_prefixes and length < len(kept.tokens):
-                continue
-            if length > longest:
-                best, longest = kept, length
-        return best, longest
-
-    def touch(self, kept: WarmSequence) -> None:
-        """It is useful: it goes last, if it is still here."""
-        if id(kept) in self._kept:
-            self._kept.move_to_end(id(kept))
-
-    def _drop(self, key: int) -> None:
-        self.bytes -= self._kept.pop(key).state.nbytes
+        self.bytes -= block.state.nbytes
+        siblings = self._children[block.id.parent]
+        del siblings[name]
+        if not siblings:
+            del self._children[block.id.parent]
 
     def check_integrity(self) -> None:
-        """Raise `AssertionError` unless the count of bytes is right and within the budget."""
-        sizes: list[Any] = [kept.state.nbytes for kept in self._kept.values()]
-        assert self.bytes == sum(sizes), "the count of bytes is wrong"
+        """Raise `AssertionError` unless the books agree and the budget is kept."""
+        assert self.bytes == sum(block.state.nbytes for block in self._blocks.values()), "bytes"
         assert self.bytes <= self._budget, "over the budget"
+        known = {name for children in self._children.values() for name in children}
+        assert known == set(self._blocks), "children"

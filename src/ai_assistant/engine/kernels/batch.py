@@ -43,8 +43,8 @@ class Batch:
         self.size = 0
         self.outputs = 0
 
-    def add(self, sequence: int, position: int, tokens: Sequence[int], output: bool) -> None:
-        """Append consecutive tokens of one sequence; `output` asks for the last one's logits.
+    def add(self, sequence: int, position: int, tokens: Sequence[int], outputs: int) -> None:
+        """Append consecutive tokens of one sequence; `outputs` of the last ones give logits.
 
         Raises `ValueError` when they do not fit: libllama would abort.
         """
@@ -54,13 +54,14 @@ class Batch:
         if end == start + 1:
             self.tokens[start] = tokens[0]
             self.positions[start] = position
+            self._wanted[start] = outputs
         else:
             self.tokens[start:end] = tokens
             self.positions[start:end] = np.arange(position, position + end - start)
-            self._wanted[start : end - 1] = 0
+            self._wanted[start:end] = 0
+            self._wanted[end - outputs : end] = 1
         self._sequences[start:end] = sequence
-        self._wanted[end - 1] = output
-        self.outputs += output
+        self.outputs += outputs
         self.size = end
         self.struct.n_tokens = end
 

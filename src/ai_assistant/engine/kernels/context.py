@@ -43,14 +43,16 @@ class Context:
     ) -> None:
         """`chunk` tokens and `outputs` rows of logits at most per call. Raises `LoadError`."""
         self.model = model
-        self.sequences = min(sequences, MAX_SEQUENCES)
+        # One id more where ranges can be saved: a blob is always that of a whole sequence.
+        self._scratch = min(sequences, MAX_SEQUENCES - 1) if model.shares_prefixes else -1
+        self.sequences = self._scratch if model.shares_prefixes else min(sequences, MAX_SEQUENCES)
         self.batch = Batch(chunk)
         params = llama.llama_context_default_params()
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = chunk
-        params.n_seq_max = self.sequences
+        params.n_seq_max = ids = self.sequences + (self._scratch >= 0)
         # libllama asserts n_outputs_max >= n_seq_max; it keeps a row of logits for each.
-        params.n_outputs_max = chunk if embedding else max(min(outputs, chunk), self.sequences)
+        params.n_outputs_max = chunk if embedding else max(min(outputs, chunk), ids)
         params.n_threads, params.n_threads_batch = threads, threads_batch
         params.type_k = params.type_v = KV_TYPES[kv_type]
         params.kv_unified = True
@@ -147,6 +149,24 @@ class Context:
         """Put a saved state back; False when there is no room or it does not fit."""
         read = llama.llama_state_seq_set_data(self.handle, _bytes(state), state.nbytes, sequence)
         return read > 0
+
+    def save_range(self, sequence: int, start: int, end: int) -> NDArray[np.uint8]:
+        """The state of the positions from `start` to before `end`, for `restore_range`.
+
+        Only where prefixes can be shared: the cells are lent to a scratch sequence.
+        """
+        llama.llama_memory_seq_cp(self.memory, sequence, self._scratch, start, end)
+        state = self.save(self._scratch)
+        self.drop(self._scratch)
+        return state
+
+    def restore_range(self, sequence: int, state: NDArray[np.uint8]) -> bool:
+        """Append saved positions to a sequence; False when there is no room or they do not fit."""
+        read = self.restore(self._scratch, state)
+        if read:
+            self.share_all(self._scratch, sequence)
+        self.drop(self._scratch)
+        return read
 
 
 def _bytes(state: NDArray[np.uint8]) -> Any:

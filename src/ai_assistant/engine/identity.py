@@ -1,0 +1,45 @@
+"""Which saved states fit this engine: a fingerprint of all that a saved state does not check itself.
+
+libllama verifies shapes and KV types when it restores a state. It does not notice another model of
+the same shape, nor other position scaling; states between kernels of different builds are not
+promised to fit either (engine research, A5).
+"""
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+
+from ai_assistant.engine.kernels import Model, libllama
+from ai_assistant.protocol.frames import EnginePlan
+
+SAMPLES = 256
+SAMPLE_BYTES = 16_384
+
+
+def fingerprint(plan: EnginePlan, model: Model) -> bytes:
+    """16 bytes; equal for engines that may exchange saved states."""
+    digest = blake2b(digest_size=16)
+    for word in (
+        "layout 1",
+        libllama.version(),
+        plan.kv_type,
+        "unified" if model.shares_prefixes else "whole",
+        os.environ.get("LLAMA_ATTN_ROT_DISABLE", ""),
+    ):
+        digest.update(word.encode() + b"\0")
+    digest.update(contents(Path(plan.model_path)))
+    return digest.digest()
+
+
+def contents(path: Path) -> bytes:
+    """A digest of a file's size, time of change and samples spread over all of it: reading the
+    whole of a large file would take longer than loading it."""
+    digest = blake2b(digest_size=16)
+    facts = path.stat()
+    digest.update(f"{facts.st_size} {facts.st_mtime_ns}".encode())
+    step = max(facts.st_size // SAMPLES, SAMPLE_BYTES)
+    with path.open("rb") as file:
+        for start in range(0, facts.st_size, step):
+            file.seek(start)
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.digest()

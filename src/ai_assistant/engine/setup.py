@@ -1,0 +1,93 @@
+"""Builds the parts of an engine from its plan."""
+
+from pathlib import Path
+
+import msgspec
+
+from ai_assistant.engine.batcher import Batcher, Limits
+from ai_assistant.engine.compose import Rules
+from ai_assistant.engine.guesses import STEP_GUESSES, Guesses
+from ai_assistant.engine.identity import fingerprint
+from ai_assistant.engine.kernels import Context, Model
+from ai_assistant.engine.pace.step_times import StepTimes
+from ai_assistant.engine.residence import Residence
+from ai_assistant.kvcache.cache import KvCache
+from ai_assistant.kvcache.tiers import Tiers
+from ai_assistant.kvcache.warm import WarmStore
+from ai_assistant.protocol.frames import EnginePlan
+
+WORD = {"f32": 4, "f16": 2, "bf16": 2}
+"""Bytes of one element of each KV type; the others are packed."""
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What an engine is made of."""
+
+    context: Context
+    cache: KvCache
+    residence: Residence
+    times: StepTimes
+    guesses: Guesses
+    batcher: Batcher
+    cold: "ColdStore | None"
+
+
+def build(plan: EnginePlan, model: Model) -> Parts:
+    """All parts, connected; raises `LoadError` where the kernels refuse."""
+    context = _context(plan, model)
+    shares = model.shares_prefixes
+    cache = KvCache(cells=context.cells, sequences=context.sequences, shares_prefixes=shares)
+    cold = _cold(plan, model)
+    residence = Residence(
+        cache,
+        context,
+        Tiers(WarmStore(plan.warm_bytes), cold, shares_prefixes=shares),
+        shares_prefixes=shares,
+        park_bytes=plan.park_bytes,
+    )
+    times = StepTimes()
+    guesses = Guesses(model, times, wanted=plan.speculation)
+    slots = min(plan.slots, context.sequences)
+    limits = Limits(
+        slots=slots,
+        retained=context.sequences - slots,
+        rules=Rules(plan.chunk, plan.tpot_factor),
+        shares_prefixes=shares,
+        batch_floor=plan.batch_floor,
+    )
+    batcher = Batcher(residence, times, limits, guesses.add)
+    return Parts(context, cache, residence, times, guesses, batcher, cold)
+
+
+def _context(plan: EnginePlan, model: Model) -> Context:
+    # A recurrent model pays for each sequence id with a state of its own.
+    ids = plan.slots + (min(plan.retained, 4) if model.has_state else plan.retained)
+    return Context(
+        model,
+        cells=plan.cells,
+        sequences=ids,
+        chunk=plan.chunk,
+        outputs=plan.slots + 1 + STEP_GUESSES,
+        threads=plan.threads,
+        threads_batch=plan.threads_batch,
+        kv_type=plan.kv_type,
+    )
+
+
+def _cold(plan: EnginePlan, model: Model) -> "ColdStore | None":
+    if plan.cold is None or plan.cold.bytes <= 0:
+        return None
+    from ai_assistant.kvcache.cold import ColdStore
+
+    return ColdStore(
+        Path(plan.cold.folder),
+        fingerprint(plan, model),
+        budget=plan.cold.bytes,
+        daily=plan.cold.daily_bytes,
+        word=WORD.get(plan.kv_type, 1),
+        about={
+            "model": str(model.metadata.get("general.name", "")),
+            "path": plan.model_path,
+            "kv_type": plan.kv_type,
+        },
+    )

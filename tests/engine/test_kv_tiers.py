@@ -1,0 +1,174 @@
+"""Blocks leave the context for RAM and come back: equal to the slow honest path, shared once."""
+
+from array import array
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.engine.conftest import MakeBench
+from tests.engine.test_engine import (
+    QUESTIONS,
+    assert_same_but_for_close_calls,
+    chat,
+    one_at_a_time,
+    step,
+)
+
+from ai_assistant.kvcache.blocks import BLOCK, Block, BlockId, block_name, root_name
+from ai_assistant.kvcache.tiers import Piece, Restoring, Speeds, Tiers, worth_fetching
+from ai_assistant.kvcache.warm import WarmStore
+
+ROOT = root_name(b"")
+LONG = "<|im_start|>system\n" + "You help with bread and tea. " * 90 + "<|im_end|>\n"
+
+
+def chain(tokens: "array[int]", size: int = 8) -> list[Block]:
+    """The blocks of a sequence, the tail included; each state says where it begins."""
+    blocks: list[Block] = []
+    parent = ROOT
+    for start in range(0, len(tokens), BLOCK):
+        part = tokens[start : start + BLOCK]
+        name = block_name(parent, part)
+        state = np.full(size, start // BLOCK, np.uint8)
+        blocks.append(Block(BlockId(parent, name, len(part)), part, state))
+        parent = name
+    return blocks
+
+
+def tiers_with(*sequences: "array[int]", budget: int = 1 << 20) -> Tiers:
+    tiers = Tiers(WarmStore(budget), None, shares_prefixes=True)
+    for tokens in sequences:
+        for block in chain(tokens):
+            tiers.put(block, durable=False)
+    tiers.warm.check_integrity()
+    return tiers
+
+
+sequences = st.lists(st.integers(0, 1), min_size=1, max_size=6).map(
+    lambda kinds: array("i", [kind * 1000 + i % 7 for kind in kinds for i in range(100)])
+)
+
+
+@given(st.lists(sequences, min_size=1, max_size=5), sequences)
+def test_longest_beginning_is_found(known: list["array[int]"], wanted: "array[int]") -> None:
+    tiers = tiers_with(*known)
+    found = sum(piece.used for piece in tiers.find(wanted, ROOT))
+    honest = max(_common(one, wanted) for one in known)
+    # Beginnings of fewer than 16 tokens behind the last full block are not looked for.
+    assert honest - 16 < found <= honest
+
+
+def _common(a: "array[int]", b: "array[int]") -> int:
+    pairs = zip(a, b, strict=False)
+    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+
+
+def test_equal_beginnings_are_held_once() -> None:
+    shared = array("i", range(2 * BLOCK))
+    tiers = tiers_with(shared + array("i", [7] * 50), shared + array("i", [8] * 50))
+    assert len(tiers.warm) == 4
+
+
+def test_a_longer_tail_takes_the_place_of_its_beginning() -> None:
+    first = array("i", range(BLOCK + 20))
+    tiers = tiers_with(first, first + array("i", [5, 6, 7]))
+    assert len(tiers.warm) == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 400)), max_size=100))
+def test_budget_is_kept_and_ends_go_first(puts: list[tuple[int, int]]) -> None:
+    store = WarmStore(1000)
+    for value, size in puts:
+        for block in chain(array("i", [value] * 600), size):
+            store.put(block)
+        store.touch(block.id.name for block in chain(array("i", [value] * 600), size))
+        store.check_integrity()
+    for value in range(10):
+        kept = [store.get(block.id.name) is not None for block in chain(array("i", [value] * 600))]
+        assert kept == sorted(kept, reverse=True), "a block is held without the one before it"
+
+
+def test_tenants_do_not_see_each_other() -> None:
+    tokens = array("i", range(BLOCK))
+    assert tiers_with(tokens).find(tokens, root_name(b"bob")) == []
+
+
+def piece(used: int, size: int, *, on_disk: bool = False) -> Piece:
+    block = Block(BlockId(ROOT, b"", used), array("i"), np.zeros(0, np.uint8))
+    return Piece(block.id, used, size, None if on_disk else block)
+
+
+def test_fetching_is_left_when_computing_is_faster() -> None:
+    fast = Speeds(prefill=10_000, warm=1e9, cold=1e8)
+    near = [piece(256, 1 << 20)] * 3
+    far = [piece(256, 8 << 20, on_disk=True)] * 3
+    assert worth_fetching(near, 0, 0, fast) == 3
+    assert worth_fetching(far, 0, 0, fast) == 0
+    assert worth_fetching(far, 0, 0, Speeds(prefill=100, warm=1e9, cold=1e8)) == 3
+    assert worth_fetching([*near, *far], 0, 0, fast) == 3
+
+
+def test_known_tokens_are_not_counted_twice() -> None:
+    speeds = Speeds(prefill=1000, warm=1e9, cold=1e9)
+    assert worth_fetching([piece(256, 1 << 20)], 256, 0, speeds) == 0
+
+
+def test_restoring_gives_blocks_in_order() -> None:
+    tokens = array("i", range(3 * BLOCK))
+    restoring = Restoring(tiers_with(tokens).find(tokens, ROOT), None)
+    order = []
+    while found := restoring.next(0):
+        order.append(int(found[1][0]))
+    assert order == [0, 1, 2]
+    assert restoring.done
+
+
+@pytest.mark.parametrize("question", ["And you?", "Tell me more about the bread."])
+def test_long_chat_comes_back_from_ram_block_by_block(bench: MakeBench, question: str) -> None:
+    engine = bench()
+    first = LONG + chat("Hello!")
+    engine.ask("turn1", first, max_tokens=8)
+    answer = engine.run().text("turn1")
+    engine.ask(
+        "other", chat(QUESTIONS[0], "<|im_start|>system\nBe short.<|im_end|>\n"), max_tokens=40
+    )
+    engine.run()
+    assert engine.engine.status().cells_retained < 100
+    following = first + answer + "<|im_end|>\n" + chat(question)
+    engine.ask("turn2", following, max_tokens=12)
+    collector = engine.run()
+    assert collector.usage("turn2").cached_tokens >= len(engine.tokens(first))
+    assert engine.engine.status().warm_hit_tokens >= len(engine.tokens(first))
+    alone = one_at_a_time(bench(retained=0, warm_bytes=0), [following], 12)
+    assert_same_but_for_close_calls([collector.text("turn2")], alone)
+
+
+def test_branch_inside_a_block_uses_its_beginning(bench: MakeBench) -> None:
+    engine = bench()
+    engine.ask("one", LONG + chat("Hello!"), max_tokens=4)
+    engine.run()
+    engine.ask("other", list(range(300, 700)), max_tokens=30)
+    engine.run()
+    branch = LONG + chat("Who are you?")
+    engine.ask("two", branch, max_tokens=8)
+    collector = engine.run()
+    assert collector.usage("two").cached_tokens >= len(engine.tokens(LONG)) - 1
+    alone = one_at_a_time(bench(retained=0, warm_bytes=0), [branch], 8)
+    assert_same_but_for_close_calls([collector.text("two")], alone)
+
+
+def test_abort_while_blocks_come_back(bench: MakeBench) -> None:
+    engine = bench()
+    engine.ask("one", LONG + chat("Hello!"), max_tokens=4)
+    engine.run()
+    engine.ask("other", list(range(300, 700)), max_tokens=30)
+    engine.run()
+    engine.ask("busy", list(range(400, 500)), max_tokens=60)
+    step(engine)
+    engine.ask("gone", LONG + chat("Who?"), max_tokens=8)
+    step(engine)
+    (gone,) = engine.engine._batcher.of_request("gone")
+    assert gone.restoring is not None
+    engine.engine._abort("gone")
+    assert engine.run().usage("busy").completion_tokens == 60
