@@ -7,6 +7,8 @@ import pytest
 
 from ai_assistant import config
 from ai_assistant.config import ConfigError, Loaded, load, shown
+from ai_assistant.gateway.keys import read_key
+from ai_assistant.protocol.requests import Priority
 
 
 @pytest.fixture
@@ -74,6 +76,7 @@ def test_the_flag_for_the_file_goes_before_the_environment(file: Path) -> None:
         ("[engine]\nslots = -1\n", ["engine.slots must be between 0 and 240, not -1"]),
         ("[engine]\nkv_type = 'f8'\n", ["engine.kv_type must be one of f32, f16,", "not 'f8'"]),
         ("[store]\nmodels = 'a.gguf'\n", ["store.models must be a list of texts"]),
+        ("[server]\nmax_requests = 0\n", ["server.max_requests must be at least 1, not 0"]),
         ("[server]\nport = true\n", ["server.port must be a whole number, not True"]),
         ("[server\n", ["is not valid TOML"]),
     ],
@@ -139,6 +142,27 @@ def test_a_key_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     path = key_file(tmp_path, mode=0o644)
     loaded = load({"server.api_key_file": str(path)}, environ={})
     assert f"chmod 600 {path}" in loaded.warnings[0]
+
+
+def test_keys_in_a_file_may_have_options(tmp_path: Path) -> None:
+    text = "  # team\nfirst name=alice weight=2  # her laptop\nsecond class=batch\n"
+    loaded = load({"server.api_key_file": str(key_file(tmp_path, text))}, environ={})
+    alice, nameless = map(read_key, loaded.settings.server.api_keys)
+    assert (alice.tenant, alice.weight, alice.ceiling) == ("alice", 2, Priority.INTERACTIVE)
+    assert (nameless.name, nameless.weight, nameless.ceiling) == ("", 1, Priority.BATCH)
+
+
+@pytest.mark.parametrize(
+    "options", ["colour=red", "class=urgent", "weight=0", "weight=nan", "name=", "name=a name=b"]
+)
+def test_wrong_options_of_a_key_are_told_without_the_key(tmp_path: Path, options: str) -> None:
+    path = key_file(tmp_path, f"good\nsesame {options}\n")
+    said = problems(flags={"server.api_key_file": str(path)}, environ={})
+    assert f"{path}, line 2: " in said
+    assert "sesame" not in said
+    said = problems(environ={"AI_ASSISTANT_SERVER_API_KEYS": f"sesame {options}"})
+    assert "environment AI_ASSISTANT_SERVER_API_KEYS" in said
+    assert "sesame" not in said
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "two words\n", "schlüssel\n"])

@@ -12,7 +12,7 @@ from tests.fakes.fake_node import FakeNode
 from tests.fakes.fake_service import FakeService, say
 
 from ai_assistant.protocol.chunks import TokenChunk
-from ai_assistant.protocol.requests import ChatPrompt
+from ai_assistant.protocol.requests import ChatPrompt, Priority
 
 Serve = Callable[..., Served]
 
@@ -67,6 +67,7 @@ def test_options_reach_the_model(invoke: Invoke, serve: Serve, tmp_path: Path) -
     request = node.service.asked[0]
     assert asked(node)[0] == ("system", "Be brief.")
     assert (request.model, request.max_tokens) == ("org/big", 7)
+    assert request.priority is Priority.INTERACTIVE
     assert request.sampling.temperature == 0.5
     assert request.format.schema == {"type": "object"}
 
@@ -139,8 +140,9 @@ def test_keys_of_the_settings_file_stay_with_this_node(
     result = invoke("ask", "x", "--url", node.url, "--config", str(file))
     assert result.exit_code == 1
     assert "AI_ASSISTANT_API_KEY" in result.stderr
-    monkeypatch.setenv("AI_ASSISTANT_API_KEY", "right")
-    assert invoke("ask", "x", "--url", node.url, "--config", str(file)).exit_code == 0
+    for line in ("right", "right name=alice class=batch"):
+        monkeypatch.setenv("AI_ASSISTANT_API_KEY", line)
+        assert invoke("ask", "x", "--url", node.url, "--config", str(file)).exit_code == 0
 
 
 def test_a_closed_pipe_is_quiet(serve: Serve) -> None:

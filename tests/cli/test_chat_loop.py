@@ -18,7 +18,7 @@ from ai_assistant.cli.client import Client
 from ai_assistant.cli.errors import CommandError
 from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.errors import Overloaded
-from ai_assistant.protocol.requests import ChatPrompt, GenerateRequest
+from ai_assistant.protocol.requests import ChatPrompt, GenerateRequest, Priority
 
 Serve = Callable[..., Served]
 
@@ -65,6 +65,7 @@ def test_system_and_options_go_along(invoke: Invoke, serve: Serve) -> None:
     assert sent(node)[0][0] == ("system", "Be brief.")
     assert (first.model, first.max_tokens, first.sampling.temperature) == ("org/big", 9, 0.3)
     assert second.sampling.temperature is None
+    assert first.priority is Priority.INTERACTIVE
 
 
 def test_the_starter_model_is_honest_about_itself(invoke: Invoke, serve: Serve) -> None:

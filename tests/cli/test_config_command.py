@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Invoke
 
+from ai_assistant import config
+from ai_assistant.gateway.keys import read_key
+from ai_assistant.protocol.requests import Priority
+
 
 def test_every_setting_and_its_origin(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -51,6 +55,27 @@ def test_a_second_key_is_added(invoke: Invoke, tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0] == "old-one"
     assert len(lines) == 2
+
+
+def test_a_key_with_a_name_a_class_and_a_weight(invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    flags = ["--name", "nightly", "--class", "batch", "--weight", "0.5"]
+    output = invoke("config", "new-key", *flags, "--api-key-file", str(path)).output
+    key, *options = path.read_text().split()
+    assert options == ["name=nightly", "class=batch", "weight=0.5"]
+    assert key not in output
+    loaded = config.load({"server.api_key_file": str(path)}, environ={})
+    caller = read_key(loaded.settings.server.api_keys[0])
+    assert (caller.tenant, caller.ceiling, caller.weight) == ("nightly", Priority.BATCH, 0.5)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--name", "two words"], ["--class", "urgent"], ["--weight", "0"], ["--name", ""]]
+)
+def test_a_wrong_option_makes_no_key(invoke: Invoke, tmp_path: Path, flags: list[str]) -> None:
+    path = tmp_path / "keys"
+    assert invoke("config", "new-key", *flags, "--api-key-file", str(path)).exit_code == 2
+    assert not path.exists()
 
 
 def test_a_place_that_cannot_be_written_is_told(invoke: Invoke, tmp_path: Path) -> None:

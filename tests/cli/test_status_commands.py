@@ -12,9 +12,10 @@ from tests.fakes.fake_service import FakeService, Step, model
 from ai_assistant.cli import bench
 from ai_assistant.cli.client import Client
 from ai_assistant.cli.output import columns, duration, printable, size
+from ai_assistant.cli.ps import more_row
 from ai_assistant.protocol.chunks import TokenChunk, Usage
 from ai_assistant.protocol.errors import ContextLengthExceeded
-from ai_assistant.protocol.requests import ChatPrompt, GenerateRequest
+from ai_assistant.protocol.requests import ChatPrompt, GenerateRequest, Priority
 from ai_assistant.protocol.status import EngineStatus, ModelStatus
 
 Serve = Callable[..., Served]
@@ -88,11 +89,23 @@ def test_what_the_node_is_doing(invoke: Invoke, serve: Serve) -> None:
     text = invoke("ps", "--url", node.url).stdout
     row = next(line for line in text.splitlines() if line.startswith("starter (default)"))
     assert row.split()[2:] == ["ready", "2/4", "1", "3", "123.5", "512/8192", "70.0", "MB"]
+    more = [line for line in text.splitlines() if line.startswith("starter  ")]
+    assert more[0].split()[1:] == ["2/2", "0.0", "cores", "0", "B", "0", "B", "0/0/0", "0", "-"]
     assert "starter: 1 restart" in text
     assert "big: ready in about 1 min 30 s" in text
     assert "bad: It is not a GGUF file." in text
     shown = json.loads(invoke("ps", "--json", "--url", node.url).stdout)
     assert shown["models"][0]["engine"]["parked"] == 3
+
+
+def test_what_an_engine_makes_of_the_machine() -> None:
+    busy = msgspec.structs.replace(
+        ENGINE, threads_batch=4, cores_busy=0.43, warm_bytes=12_000_000, cold_bytes=1_200_000_000,
+        cached_tokens=1000, warm_hit_tokens=310, cold_hit_tokens=54, preemptions=2,
+        drafted_tokens=1200, accepted_tokens=852,
+    )  # fmt: skip
+    told = ("m", "2/4", "0.4 cores", "12.0 MB", "1.2 GB", "636/310/54", "2", "71%")
+    assert more_row("m", busy) == told
 
 
 def script(request: GenerateRequest) -> list[Step]:
@@ -122,6 +135,7 @@ def test_a_benchmark(invoke: Invoke, serve: Serve) -> None:
     speeds = [value for name, value in figures.items() if "second" in name]
     assert len(speeds) == 3
     assert min(speeds) > 0
+    assert {request.priority for request in node.service.asked} == {Priority.NORMAL}
     assert (figures["decode_ms_mean"], figures["python_ms_mean"]) == (1.5, 0.25)
     assert all(request.ignore_eos for request in node.service.asked)
     assert "decode, 4 streams" in invoke("bench", *flags).stdout

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from tests.console.visitor import Visitor
 from tests.fakes.scripted_service import ConsoleNode, big, starter
 
-from ai_assistant.protocol.requests import ChatPrompt
+from ai_assistant.protocol.requests import ChatPrompt, Priority
 
 ANSWER = ".message.assistant:not(.streaming)"
 
@@ -233,6 +233,7 @@ def test_settings_of_the_conversation_reach_the_model(visitor: Visitor, node: Co
     visitor.ask_and_wait("hello")
     request = node.service.asked[-1]
     assert (request.sampling.temperature, request.max_tokens) == (0.3, 64)
+    assert request.priority is Priority.INTERACTIVE
     assert isinstance(request.prompt, ChatPrompt)
     assert [message.role for message in request.prompt.messages] == ["system", "user"]
     page.reload()

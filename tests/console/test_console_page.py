@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 from playwright.sync_api import Browser, Page, expect
 from tests.console.visitor import Visitor, visiting
 from tests.fakes.scripted_service import ConsoleNode, big, starter
@@ -143,6 +144,25 @@ def test_the_status_page_follows_the_node(visitor: Visitor, node: ConsoleNode):
     beats = node.service.beats
     page.wait_for_timeout(2500)
     assert node.service.beats == beats
+
+
+def test_the_status_page_tells_tiers_threads_and_guesses(visitor: Visitor, node: ConsoleNode):
+    engine = starter().engine
+    assert engine
+    busy = msgspec.structs.replace(
+        engine, threads_batch=2, cores_busy=0.43, warm_bytes=120_000_000, cold_bytes=1_300_000_000,
+        warm_hit_tokens=6100, cold_hit_tokens=4540, preemptions=2, drafted_tokens=1200,
+        accepted_tokens=852,
+    )  # fmt: skip
+    node.service.models = (starter(engine=busy), big())
+    card = visitor.visit("#/status").locator(".card", has_text="starter")
+    for words in ("20,337 remembered", "6,100 from RAM", "4,540 from disk", "1 2 for prompts"):
+        expect(card).to_contain_text(words)
+    for words in ("0.4 cores", "114 MiB", "1.2 GiB", "71 %"):
+        expect(card).to_contain_text(words)
+    node.service.models = (starter(), big())
+    expect(card).not_to_contain_text("from disk")
+    expect(card).not_to_contain_text("Good guesses")
 
 
 def test_a_lost_node_is_shown_on_the_status_page(visitor: Visitor):

@@ -192,3 +192,17 @@ def test_conversations_are_behind_the_key_and_pages_are_not(store: Conversations
     assert client.get("/console/static/js/main.js").status_code == 200
     assert client.get(path).status_code == 401
     assert client.get(path, headers={"authorization": "Bearer secret"}).status_code != 401
+
+
+def test_names_of_keys_keep_conversations_apart_and_nameless_keys_share(store: Conversations):
+    keys = ("a name=alice", "b name=bob", "c", "d")
+    app = build_app(FakeService(), GatewaySettings(api_keys=keys), mounts=console_routes(store))
+    client = browser(app)
+
+    def seen(key: str) -> int:
+        return len(client.get(BASE, headers={"x-api-key": key}).json()["conversations"])
+
+    client.post(BASE, json={"title": "hers"}, headers={"x-api-key": "a"})
+    assert [seen(key) for key in "abcd"] == [1, 0, 0, 0]
+    client.post(BASE, json={"title": "ours"}, headers={"x-api-key": "c"})
+    assert [seen(key) for key in "abcd"] == [1, 0, 1, 1]

@@ -237,6 +237,27 @@ def test_cached_tokens_tell_the_truth(client: openai.OpenAI) -> None:
     assert second.prompt_tokens_details.cached_tokens == second.prompt_tokens - 1
 
 
+@pytest.mark.parametrize(
+    ("tier", "served"), [("auto", "default"), ("flex", "flex"), ("priority", "priority")]
+)
+def test_service_tier_is_told_as_it_was_served(
+    client: openai.OpenAI, tier: Any, served: str
+) -> None:
+    options: dict[str, Any] = {"model": "starter", "messages": HELLO, "max_tokens": 4}
+    plain = client.chat.completions.create(**options, service_tier=tier)
+    assert plain.service_tier == served
+    chunks = client.chat.completions.create(**options, service_tier=tier, stream=True)
+    assert {chunk.service_tier for chunk in chunks} == {served}
+    assert client.chat.completions.create(**options).service_tier is None
+
+
+def test_an_unknown_service_tier_is_refused_by_name(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="starter", messages=HELLO, service_tier="now")  # type: ignore[arg-type]
+    assert caught.value.param == "service_tier"
+    assert "flex" in caught.value.message
+
+
 def test_models_are_listed(client: openai.OpenAI) -> None:
     assert "starter" in [model.id for model in client.models.list()]
     assert client.models.retrieve("starter").id == "starter"

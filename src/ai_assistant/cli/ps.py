@@ -13,9 +13,19 @@ from ai_assistant.cli.connect import running, target
 from ai_assistant.cli.models import state
 from ai_assistant.cli.options import json_option, node_options
 from ai_assistant.cli.output import columns, duration, size
-from ai_assistant.protocol.status import ModelStatus, NodeStatus
+from ai_assistant.protocol.status import EngineStatus, ModelStatus, NodeStatus
 
 _HEAD = ("model", "state", "running", "waiting", "parked", "tokens/s", "KV cells", "memory")
+_MORE = (
+    "model",
+    "threads",
+    "other programs",
+    "kept in RAM",
+    "on disk",
+    "hits KV/RAM/disk",
+    "preempted",
+    "good guesses",
+)
 
 
 @click.command("ps")
@@ -33,6 +43,10 @@ def command(
 
     Running, waiting and parked are sequences; running stands against the slots. Tokens per
     second are those of the last seconds of work.
+
+    Threads are those of single tokens and of prompts, as they are now; other programs take the
+    cores beside them. Kept is what has left the KV cache and can come back; hits are prompt
+    tokens that were not computed again, by where they were.
 
     \b
     Examples:
@@ -81,7 +95,9 @@ def page(status: NodeStatus, url: str) -> str:
     )
     remarks = [remark for one in status.models if (remark := _remark(one))]
     table = columns(_HEAD, [row(one) for one in status.models])
-    return "\n".join([head, table, *(["", *remarks] if remarks else [])])
+    more = [more_row(one.model.id, one.engine) for one in status.models if one.engine]
+    second = ["", columns(_MORE, more)] if more else []
+    return "\n".join([head, table, *second, *(["", *remarks] if remarks else [])])
 
 
 def row(one: ModelStatus) -> tuple[str, ...]:
@@ -99,6 +115,23 @@ def row(one: ModelStatus) -> tuple[str, ...]:
         f"{engine.decode_tokens_per_second:.1f}",
         f"{engine.cells_used}/{engine.cells_total}",
         size(engine.memory_bytes),
+    )
+
+
+def more_row(name: str, engine: EngineStatus) -> tuple[str, ...]:
+    """The columns of one engine's second row: what it makes of the machine."""
+    below = engine.warm_hit_tokens + engine.cold_hit_tokens
+    hits = (max(0, engine.cached_tokens - below), engine.warm_hit_tokens, engine.cold_hit_tokens)
+    drafted = engine.drafted_tokens
+    return (
+        name,
+        f"{engine.threads}/{engine.threads_batch or engine.threads}",
+        f"{engine.cores_busy:.1f} cores",
+        size(engine.warm_bytes),
+        size(engine.cold_bytes),
+        "/".join(map(str, hits)),
+        str(engine.preemptions),
+        f"{engine.accepted_tokens / drafted:.0%}" if drafted else "-",
     )
 
 

@@ -72,7 +72,10 @@ const ENGLISH = {
   kvCache: "KV cache", used: "in use", retained: "kept", free: "free",
   promptTokens: "Prompt tokens", cached: "remembered", computed: "computed", generated: "written",
   perStep: "Time per step", kernels: "kernels", python: "Python", restarts: "Restarts", threads: "Threads",
-  engineMemory: "Engine memory",
+  engineMemory: "Engine memory", forPrompts: "{count} for prompts",
+  otherPrograms: "Other programs", cores: "cores",
+  keptInRam: "Kept in RAM", keptOnDisk: "Kept on disk", fromRam: "from RAM", fromDisk: "from disk",
+  preemptions: "Preemptions", guessedRight: "Good guesses",
 };
 
 const CHINESE = {
@@ -144,7 +147,10 @@ const CHINESE = {
   kvCache: "KV 缓存", used: "使用中", retained: "保留", free: "空闲",
   promptTokens: "提示词元", cached: "来自缓存", computed: "新计算", generated: "已生成",
   perStep: "每步用时", kernels: "内核", python: "Python", restarts: "重启次数", threads: "线程",
-  engineMemory: "引擎内存",
+  engineMemory: "引擎内存", forPrompts: "提示词 {count}",
+  otherPrograms: "其他程序占用", cores: "核",
+  keptInRam: "内存中保留", keptOnDisk: "磁盘上保留", fromRam: "来自内存", fromDisk: "来自磁盘",
+  preemptions: "抢占次数", guessedRight: "预测命中",
 };
 
 let words = ENGLISH;

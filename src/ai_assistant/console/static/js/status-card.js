@@ -40,8 +40,13 @@ export class ModelCard {
           ` + ${number(engine.python_ms_mean, 2)} ms `, h("small", { t: "python" }),
         ]),
         fact("engineMemory", bytes(engine.memory_bytes)),
-        fact("threads", number(engine.threads)),
         fact("context", compact(engine.context_limit || model.context_train)),
+        fact("threads", threads(engine)),
+        fact("otherPrograms", `${number(engine.cores_busy, 1)} ${t("cores")}`),
+        fact("keptInRam", bytes(engine.warm_bytes)),
+        fact("keptOnDisk", bytes(engine.cold_bytes)),
+        fact("preemptions", number(engine.preemptions)),
+        engine.drafted_tokens > 0 && fact("guessedRight", guessed(engine)),
         fact("restarts", number(restarts))),
     ];
   }
@@ -95,12 +100,26 @@ function cells({ cells_used: used, cells_retained: retained, cells_total: total 
     stacked([["bar", busy / total], ["bar soft", retained / total]], `${number(used)} / ${number(total)}`));
 }
 
-function prompts({ prompt_tokens: prompt, cached_tokens: cached }) {
-  const share = prompt ? cached / prompt : 0;
+// What was remembered, by where it was; tiers that gave nothing are not named.
+function prompts({ prompt_tokens: prompt, cached_tokens: cached, warm_hit_tokens: ram, cold_hit_tokens: disk }) {
+  const parts = [ // Word, tokens, kind of bar.
+    ["cached", Math.max(0, cached - ram - disk), "bar soft"],
+    ["fromRam", ram, "bar soft ram"],
+    ["fromDisk", disk, "bar soft disk"],
+    ["computed", prompt - cached, "bar"],
+  ].filter(([key, count]) => count > 0 || key === "cached" || key === "computed");
   return meter("promptTokens",
-    [["cached", cached], ["computed", prompt - cached]],
-    stacked([["bar soft", share], ["bar", prompt ? 1 - share : 0]], `${number(cached)} / ${number(prompt)}`));
+    parts,
+    stacked(parts.map(([, count, kind]) => [kind, prompt ? count / prompt : 0]), `${number(cached)} / ${number(prompt)}`));
 }
+
+function threads({ threads: single, threads_batch: batch }) {
+  return !batch || batch === single
+    ? number(single)
+    : [`${number(single)} `, h("small", { t: "forPrompts", tArgs: { count: number(batch) } })];
+}
+
+const guessed = ({ accepted_tokens: right, drafted_tokens: all }) => `${number((100 * right) / all)} %`;
 
 function meter(titleKey, values, picture, more = null) {
   return h("div", { class: "meter" },
