@@ -39,6 +39,11 @@ class Server:
         """Bytes that each process holds: proportional set size where the system tells it."""
         return [_proportional(process) for process in self.tree()]
 
+    def megabytes(self) -> list[float]:
+        """The same in MB: the root, and the sum of the others."""
+        root, *others = self.memory()
+        return [root / 1e6, sum(others) / 1e6]
+
     def peak(self) -> int:
         """Sum of each process's largest resident set so far."""
         return sum(_high_water(process) for process in self.tree())

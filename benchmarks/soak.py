@@ -59,7 +59,7 @@ async def soak(server: Server, *, requests: int, together: int, tokens: int) -> 
         *(_client(server, queue, tokens, expected, result) for _ in range(together))
     )
     sampler.cancel()
-    result.memory.append((result.done, _megabytes(server)))
+    result.memory.append((result.done, server.megabytes()))
     return result
 
 
@@ -105,13 +105,8 @@ def judge(
 
 async def _sample(server: Server, result: Soak) -> None:
     while True:
-        result.memory.append((result.done, await asyncio.to_thread(_megabytes, server)))
+        result.memory.append((result.done, await asyncio.to_thread(server.megabytes)))
         await asyncio.sleep(0.5)
-
-
-def _megabytes(server: Server) -> list[float]:
-    root, *others = server.memory()
-    return [root / 1e6, sum(others) / 1e6]
 
 
 def growth(samples: list[tuple[int, list[float]]], column: int) -> float:
