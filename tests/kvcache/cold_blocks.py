@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ai_assistant.kvcache.blocks import block_name, root_name
+from ai_assistant.kvcache.blocks import State, block_name, root_name
 from ai_assistant.kvcache.cold import BlockId, ColdStore
-from ai_assistant.kvcache.cold.codec import State
 
 ROOT = root_name(b"")
 PRINT = b"\x01" * 16

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_assistant.kvcache.cold.codec import PLANES, RAW, State, pack, unpack
+from ai_assistant.kvcache.blocks import BlockId, State
+from ai_assistant.kvcache.cold.codec import PLANES, RAW, pack, unpack
 from ai_assistant.kvcache.cold.format import BadBlock, pack_file, read_head, read_state
-from ai_assistant.kvcache.cold.names import BlockId, file_name, parse_file_name
+from ai_assistant.kvcache.cold.names import file_name, parse_file_name
 
 PRINT = b"\x01" * 16
 names = st.binary(min_size=16, max_size=16)

@@ -5,8 +5,8 @@ unpacked ahead by another. What is on disk is known from the names of the files 
 there whole or not at all, and what it gives out was verified to the last bit.
 """
 
+from ai_assistant.kvcache.blocks import BlockId
 from ai_assistant.kvcache.cold.fetch import Fetch
-from ai_assistant.kvcache.cold.names import BlockId
 from ai_assistant.kvcache.cold.store import ColdStatus, ColdStore
 
 __all__ = ["BlockId", "ColdStatus", "ColdStore", "Fetch"]

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import zstandard
-from numpy import uint8
-from numpy.typing import NDArray
 
-State = NDArray[uint8]
+from ai_assistant.kvcache.blocks import State
+
 RAW, PLANES = 0, 1
 WORTH = 1.1
 """Less gain than this does not pay for the work of unpacking."""
@@ -68,7 +67,7 @@ def _split(state: State, word: int) -> tuple[State, State, State]:
 
 
 def _joined(plain: State, high: State, raw: int, word: int) -> State:
-    state = np.empty(raw, uint8)
+    state = np.empty(raw, np.uint8)
     whole = len(high) * word
     low = len(high) * (word - 1)
     words = state[:whole].reshape(-1, word)
@@ -82,6 +81,6 @@ def _expanded(shrunk: State, size: int) -> State:
     try:
         if zstandard.frame_content_size(shrunk.data) != size:
             raise ValueError("the plane has another length")
-        return np.frombuffer(zstandard.ZstdDecompressor().decompress(shrunk.data), uint8)
+        return np.frombuffer(zstandard.ZstdDecompressor().decompress(shrunk.data), np.uint8)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error

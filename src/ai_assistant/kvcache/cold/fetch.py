@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from ai_assistant.kvcache.cold.codec import State
+from ai_assistant.kvcache.blocks import State
 from ai_assistant.kvcache.cold.index import Index
 
 READ_AHEAD = 2

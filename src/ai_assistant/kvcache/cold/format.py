@@ -12,8 +12,8 @@ from io import FileIO
 import msgspec
 import numpy as np
 
-from ai_assistant.kvcache.cold.codec import Packed, State, unpack
-from ai_assistant.kvcache.cold.names import BlockId
+from ai_assistant.kvcache.blocks import BlockId, State
+from ai_assistant.kvcache.cold.codec import Packed, unpack
 
 MAGIC = b"AIA-KV\r\n"
 VERSION = 1

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import structs
 
-from ai_assistant.kvcache.cold.codec import State
-from ai_assistant.kvcache.cold.names import BlockId
+from ai_assistant.kvcache.blocks import BlockId, State
 from ai_assistant.kvcache.cold.shelf import Shelved
 
 

@@ -2,20 +2,12 @@
 
 import re
 
-import msgspec
+from ai_assistant.kvcache.blocks import BlockId
 
 QUARANTINE = "quarantine"
 _PINNED = ".pinned"
 _FILE = re.compile(r"([0-9a-f]{32})-([0-9a-f]{32})-(\d{1,9})(\.pinned)?")
 _FINGERPRINT = re.compile(r"(?:[0-9a-f]{2}){1,32}")
-
-
-class BlockId(msgspec.Struct, frozen=True):
-    """Which block: the 16-byte names of the one before and its own, and how many tokens it has."""
-
-    parent: bytes
-    name: bytes
-    count: int
 
 
 def file_name(block: BlockId, *, pinned: bool) -> str:

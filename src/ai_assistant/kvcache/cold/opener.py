@@ -7,11 +7,10 @@ from collections.abc import Callable
 from io import FileIO
 from typing import TypeVar
 
-from ai_assistant.kvcache.cold.codec import State
+from ai_assistant.kvcache.blocks import BlockId, State
 from ai_assistant.kvcache.cold.format import BadBlock, read_head, read_state
 from ai_assistant.kvcache.cold.home import Home
 from ai_assistant.kvcache.cold.index import Index
-from ai_assistant.kvcache.cold.names import BlockId
 from ai_assistant.kvcache.cold.quarantine import set_aside
 from ai_assistant.kvcache.cold.shelf import Shelved
 

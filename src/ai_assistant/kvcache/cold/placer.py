@@ -3,6 +3,7 @@
 import threading
 import time
 
+from ai_assistant.kvcache.blocks import BlockId
 from ai_assistant.kvcache.cold.chores import Chores
 from ai_assistant.kvcache.cold.codec import Packed
 from ai_assistant.kvcache.cold.eviction import victims
@@ -10,7 +11,6 @@ from ai_assistant.kvcache.cold.files import Draft
 from ai_assistant.kvcache.cold.format import overhead, pack_file
 from ai_assistant.kvcache.cold.home import Home
 from ai_assistant.kvcache.cold.index import Index, Pending
-from ai_assistant.kvcache.cold.names import BlockId
 from ai_assistant.kvcache.cold.room import Room
 from ai_assistant.kvcache.cold.shelf import Shelved
 

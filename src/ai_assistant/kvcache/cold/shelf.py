@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
+from ai_assistant.kvcache.blocks import BlockId
 from ai_assistant.kvcache.cold import quarantine
 from ai_assistant.kvcache.cold.daily import written_by
 from ai_assistant.kvcache.cold.files import Draft
 from ai_assistant.kvcache.cold.format import overhead
 from ai_assistant.kvcache.cold.names import (
-    BlockId,
     file_name,
     is_fingerprint,
     parse_file_name,

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from ai_assistant.kvcache.blocks import BlockId, State
 from ai_assistant.kvcache.cold.chores import Chores
-from ai_assistant.kvcache.cold.codec import State
 from ai_assistant.kvcache.cold.fetch import Fetch
 from ai_assistant.kvcache.cold.home import Home
 from ai_assistant.kvcache.cold.index import Index, Pending
-from ai_assistant.kvcache.cold.names import BlockId
 from ai_assistant.kvcache.cold.opener import Opener
 from ai_assistant.kvcache.cold.reader import Reader
 from ai_assistant.kvcache.cold.room import Room
