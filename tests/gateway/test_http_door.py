@@ -19,11 +19,11 @@ from ai_assistant.protocol.errors import Overloaded
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def admitted(places: Places, tenant: str, count: int = 1000) -> int:
+def admitted(places: Places, tenant: str, count: int = 1000, *, urgent: bool = False) -> int:
     """How many of so many are let in."""
     for number in range(count):
         try:
-            places.enter(tenant)
+            places.enter(tenant, urgent=urgent)
         except Overloaded:
             return number
     return count
@@ -31,12 +31,12 @@ def admitted(places: Places, tenant: str, count: int = 1000) -> int:
 
 def test_one_tenant_alone_leaves_room_for_another() -> None:
     places = Places(100, shared=True)
-    assert admitted(places, "greedy") == 75
+    assert admitted(places, "greedy") == 66
     assert admitted(places, "newcomer") >= 15
 
 
 def test_busy_tenants_come_to_equal_shares() -> None:
-    places = Places(120, shared=True)
+    places = Places(136, shared=True)
     held = dict.fromkeys("abc", 0)
     for _ in range(1000):
         for tenant in held:
@@ -56,7 +56,9 @@ def test_a_greedy_tenant_gets_no_more_while_it_holds_too_much() -> None:
 
 
 def test_where_there_is_one_tenant_it_may_have_all() -> None:
-    assert admitted(Places(100, shared=False), "") == 100
+    places = Places(100, shared=False)
+    assert admitted(places, "") == 88
+    assert admitted(places, "", urgent=True) == 12
 
 
 def test_a_place_is_free_again() -> None:
@@ -113,6 +115,22 @@ def test_a_tenant_that_took_its_share_leaves_places_for_others(gateways: Running
         gateway.service.script = None
         assert gateway.post(json=HELLO, headers={"x-api-key": "b"}).status_code == 200
     eventually(lambda: len(gateway.service.closed) == 3)
+
+
+def test_the_last_eighth_is_for_those_who_wait_at_a_screen(gateways: RunningGateways) -> None:
+    gateway = gateways.with_settings(max_requests=8, api_keys=("a name=a", "b name=a class=batch"))
+    gateway.service.script = [60.0]
+    urgent = {"x-api-key": "a", "x-priority": "interactive"}
+    marked = request_bytes(json.dumps(HELLO).encode()).replace(b"Host", b"X-API-Key: a\r\nHost", 1)
+    with ExitStack() as stack:
+        for _ in range(7):
+            stack.enter_context(gateway.connect()).sendall(marked)
+        eventually(lambda: len(gateway.service.asked) == 7)
+        gateway.service.script = None
+        assert gateway.post(json=HELLO, headers={"x-api-key": "a"}).status_code == 429
+        assert gateway.post(json=HELLO, headers={**urgent, "x-api-key": "b"}).status_code == 429
+        assert gateway.post(json=HELLO, headers=urgent).status_code == 200
+    eventually(lambda: len(gateway.service.closed) == 7)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -107,9 +107,12 @@ class Client:
             time.sleep(LOOK_SECONDS)
 
     def _stream(self, request: Body, on_wait: OnWait) -> Iterator[Delta]:
+        # A full node looks at the header before it reads the body.
+        headers = {"X-Priority": request["priority"]} if "priority" in request else {}
+        path = "/v1/chat/completions"
         with (
             self._translated(),
-            self._http.stream("POST", "/v1/chat/completions", json=request) as response,
+            self._http.stream("POST", path, json=request, headers=headers) as response,
         ):
             if response.is_error:
                 response.read()

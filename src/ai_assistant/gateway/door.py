@@ -5,11 +5,14 @@ from collections import Counter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ai_assistant.gateway.exchange import caller_of
+from ai_assistant.gateway.exchange import caller_of, header
+from ai_assistant.gateway.keys import Caller
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import Overloaded
+from ai_assistant.protocol.requests import Priority
 
 _PER_FREE_PLACE = 3
+_RESERVED = 8
 _FIRST_GUESS = 5.0
 _LONGEST_WAIT = 60.0
 _NEWEST = 0.1
@@ -22,19 +25,21 @@ class Places:
     A tenant gets one more while it holds fewer than three times as many as are free: alone it
     comes to three quarters of all, two come to three sevenths each, and a newcomer finds a free
     one at once, without a list of who is active. (Dynamic thresholds: Choudhury and Hahne 1998.)
+    The last eighth is for those who say that a person waits.
     """
 
     def __init__(self, total: int, *, shared: bool) -> None:
         """Not `shared`: there is one tenant only, who may have all."""
         self._total = total
+        self._reserve = total // _RESERVED
         self._shared = shared
         self._held: Counter[str] = Counter()
         self._taken = 0
         self._mean: float | None = None
 
-    def enter(self, tenant: str) -> None:
+    def enter(self, tenant: str, *, urgent: bool = False) -> None:
         """Take a place; raises `Overloaded`."""
-        free = self._total - self._taken
+        free = self._total - self._taken - (0 if urgent else self._reserve)
         if free < 1:
             raise self._refusal(f"{self._taken} requests are open here already; try again later.")
         held = self._held[tenant]
@@ -74,8 +79,9 @@ class DoorGuard:
         if scope["method"] != "POST" or not scope["path"].startswith("/v1/"):
             await self._app(scope, receive, send)
             return
-        tenant = caller_of(scope).tenant
-        self._places.enter(tenant)
+        caller = caller_of(scope)
+        tenant = caller.tenant
+        self._places.enter(tenant, urgent=_is_urgent(scope, caller))
         began = time.perf_counter()
         try:
             await self._app(scope, receive, send)
@@ -85,3 +91,9 @@ class DoorGuard:
             raise Overloaded(error.message, retry_after=wait) from error
         finally:
             self._places.leave(tenant)
+
+
+def _is_urgent(scope: Scope, caller: Caller) -> bool:
+    """By the header alone: the body is still outside."""
+    said = header(scope, b"x-priority") == "interactive"
+    return said and caller.ceiling is Priority.INTERACTIVE

@@ -17,10 +17,10 @@ export function onKeyNeeded(ask) {
   askForKey = (wrong) => (open ??= ask(wrong).finally(() => (open = null)));
 }
 
-export async function call(path, { method = "GET", body, signal, keepalive } = {}) {
+export async function call(path, { method = "GET", body, headers: more, signal, keepalive } = {}) {
   for (;;) {
     const key = recall("key");
-    const headers = body === undefined ? {} : { "content-type": "application/json" };
+    const headers = body === undefined ? { ...more } : { "content-type": "application/json", ...more };
     if (key) headers.authorization = `Bearer ${key}`;
     const response = await send(path, {
       method, headers, signal, keepalive, credentials: "omit", cache: "no-store",

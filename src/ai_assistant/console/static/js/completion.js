@@ -6,6 +6,7 @@ import { ApiError, call, errorFrom } from "./api.js";
 export async function* complete(request, signal) {
   const response = await call("/v1/chat/completions", {
     method: "POST",
+    headers: { "x-priority": request.priority }, // A full node looks here before it reads the body.
     signal,
     body: { ...request, stream: true, stream_options: { include_usage: true } },
   });
