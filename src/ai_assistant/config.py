@@ -38,7 +38,7 @@ FLAGS = {
     "engine.threads": "--threads",
     "engine.gpu_layers": "--gpu-layers",
 }
-_PATHS = frozenset({"store.models", "store.data_dir", KEY_FILE})
+_PATHS = frozenset({"store.models", "store.data_dir", "cache.dir", KEY_FILE})
 _RANGES: dict[str, tuple[float, float]] = {
     "server.port": (0, 65535),
     "server.max_requests": (1, float("inf")),
@@ -135,6 +135,11 @@ def data_dir(settings: Settings) -> Path:
     """Where conversations and history are kept."""
     chosen = settings.store.data_dir
     return Path(chosen or platformdirs.user_data_dir(APPLICATION, appauthor=False))
+
+
+def cache_dir(settings: Settings) -> Path:
+    """Where the KV cache of ended conversations is kept."""
+    return Path(settings.cache.dir) if settings.cache.dir else data_dir(settings) / "cache"
 
 
 def is_loopback(host: str) -> bool:

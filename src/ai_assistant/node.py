@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import msgspec
 from ai_assistant import config
 from ai_assistant.console.routes import console_routes
 from ai_assistant.devices.facts import read_cpu, read_memory
+from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.devices.plan import Machine, memory_need, plan_engine
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.server import new_loop, serve
@@ -98,6 +100,7 @@ def _build_scheduler(settings: config.Settings) -> Scheduler:
     def make_worker(model: ModelInfo) -> tuple[Worker, int]:
         machine = Machine(cores=cores, memory_available=read_memory().available)
         plan = plan_engine(model, machine, settings.engine)
+        plan = plan_keeping(plan, settings.cache, _cache_place(settings), ())
         worker = LocalWorker(model, plan, max_restarts=settings.scheduler.max_restarts)
         return worker, memory_need(model, plan)
 
@@ -108,6 +111,14 @@ def _build_scheduler(settings: config.Settings) -> Scheduler:
         version=VERSION,
         load_wait_seconds=settings.server.load_wait_seconds,
     )
+
+
+def _cache_place(settings: config.Settings) -> Place:
+    folder = config.cache_dir(settings)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Place(str(folder), shutil.disk_usage(folder).free)
+    return Place(str(folder), 0)
 
 
 def known_models(settings: config.Settings) -> tuple[ModelInfo, ...]:

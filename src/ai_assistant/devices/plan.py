@@ -51,6 +51,10 @@ def plan_engine(model: ModelInfo, machine: Machine, settings: EngineSettings) ->
         threads_batch=threads,
         gpu_layers=settings.gpu_layers,
         kv_type=settings.kv_type,
+        elastic_threads=not settings.threads,
+        speculation=settings.speculation,
+        batch_floor=settings.batch_floor,
+        tpot_factor=settings.tpot_factor,
     )
 
 

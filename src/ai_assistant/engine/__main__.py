@@ -40,7 +40,6 @@ def main() -> int:
         reason = ModelLoadFailed(f"{order.plan.model_path} could not be loaded: {error}")
         reports.send(LoadFailed(reason.info()))
         return 1
-    engine.warm_up()
     reports.send(Ready(engine.status()))
     engine.run()
     return 0
@@ -51,11 +50,14 @@ def _build(plan: EnginePlan, orders: Orders, reports: Reports) -> Engine | Embed
     if plan.embedding:
         embedder = Embedder(plan, model, orders, reports)
         orders.start(EmbedIntake(model, plan.chunk).prepare)
+        embedder.warm_up()
         return embedder
     if not model.generates:
         raise LoadError("models of this kind do not write text from left to right")
     engine = Engine(plan, model, orders, reports)
-    orders.start(Intake(model, plan.context_limit).prepare)
+    intake = Intake(model, plan.context_limit)
+    orders.start(intake.prepare)
+    engine.warm_up(intake.pinned(plan.pins))
     return engine
 
 

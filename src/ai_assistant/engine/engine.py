@@ -5,6 +5,7 @@ import os
 import queue
 import time
 from array import array
+from collections.abc import Iterable
 
 import psutil
 
@@ -12,10 +13,12 @@ from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
 from ai_assistant.engine.compose import Part
 from ai_assistant.engine.kernels import Batch, Model, NoRoom
 from ai_assistant.engine.outbox import Outbox
+from ai_assistant.engine.pins import compute as pin
 from ai_assistant.engine.sampling import Row, Rows, log_probabilities
 from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.setup import build
 from ai_assistant.engine.statistics import Statistics
+from ai_assistant.kvcache.cold import ColdStatus
 from ai_assistant.protocol.chunks import FinishReason, TokenLogprob, TopLogprob
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import Abort, EnginePlan, Failed, Report, Shutdown
@@ -27,6 +30,17 @@ STATUS_SECONDS = 0.5
 """How often a working engine says how it is."""
 IDLE_SECONDS = 0.02
 """A pause so long means that nobody is in a hurry."""
+INDEX_SECONDS = 5.0
+"""How long a start may wait to know what is on disk."""
+NOTHING_COLD = ColdStatus(
+    bytes=0,
+    blocks=0,
+    queued_bytes=0,
+    written_today=0,
+    refused=0,
+    read_bytes_per_second=0.0,
+    write_bytes_per_second=0.0,
+)
 CLOSE_SECONDS = 20.0
 """How long an orderly end may take to write what is not on disk yet."""
 
@@ -43,7 +57,7 @@ class Engine:
         self._context = parts.context
         self._cache = parts.cache
         self._residence = parts.residence
-        self._times = parts.times
+        self._tempo = parts.tempo
         self._guesses = parts.guesses
         self._batcher = parts.batcher
         self._cold = parts.cold
@@ -98,8 +112,17 @@ class Engine:
             if not self._residence.save_step():
                 self._cache.check_integrity()
                 self._residence.tiers.warm.check_integrity()
-                self._take_within(None)
+                self._sleep()
                 return
+
+    def _sleep(self) -> None:
+        """Wait for an order; say how it is until all is on disk."""
+        while self._cold and self._cold.status.queued_bytes:
+            self.report(now=True)
+            if self._take_within(STATUS_SECONDS):
+                return
+        self.report(now=True)
+        self._take_within(None)
 
     def _take_within(self, seconds: float | None) -> bool:
         with contextlib.suppress(queue.Empty):
@@ -157,6 +180,7 @@ class Engine:
         batch.clear()
         for part in parts:
             self._put(batch, part)
+        self._tempo.begin(batch.size)
         begun = time.perf_counter()
         try:
             self._context.decode(batch)
@@ -222,7 +246,7 @@ class Engine:
             kernels=self._kernel_seconds,
             outside=seconds - self._kernel_seconds,
         )
-        self._times.observe(self._context.batch.size, self._kernel_seconds)
+        self._tempo.end(self._context.batch.size, self._kernel_seconds)
         self._batcher.spent(parts, seconds)
         if prompt_tokens:
             self._residence.speeds.prefill = self._statistics.prefill.per_second
@@ -338,6 +362,10 @@ class Engine:
     def status(self) -> EngineStatus:
         """The engine as it is now."""
         cache, statistics, batcher = self._cache, self._statistics, self._batcher
+        threads, threads_batch = self._tempo.threads
+        cold = self._cold.status if self._cold else NOTHING_COLD
+        if cold.read_bytes_per_second:
+            self._residence.speeds.cold = cold.read_bytes_per_second
         return EngineStatus(
             pid=os.getpid(),
             slots=self._plan.slots,
@@ -358,26 +386,30 @@ class Engine:
             decode_ms_mean=statistics.decode_ms,
             python_ms_mean=statistics.python_ms,
             memory_bytes=self._process.memory_info().rss,
-            threads=self._plan.threads,
-            threads_batch=self._plan.threads_batch,
+            threads=threads,
+            threads_batch=threads_batch,
+            cores_busy=self._tempo.load.other_cores,
             warm_hit_tokens=self._residence.hits.warm,
             cold_hit_tokens=self._residence.hits.cold,
             preemptions=batcher.preemptions,
+            cold_bytes=cold.bytes,
+            cold_blocks=cold.blocks,
+            cold_written_today=cold.written_today,
+            cold_refused=cold.refused,
             drafted_tokens=self._guesses.drafted,
             accepted_tokens=self._guesses.accepted,
         )
 
-    def warm_up(self) -> None:
-        """Touch the weights and the shapes that will be used, so that the first answer is quick."""
-        vocabulary = self._model.vocabulary
-        token = max(vocabulary.bos, 0)
-        for count in (1, min(self._plan.slots, self._plan.chunk)):
-            batch = self._context.batch
-            batch.clear()
-            for sequence in range(count):
-                batch.add(sequence, 0, array("i", [token]), 1)
-            self._context.decode(batch)
-            self._context.clear()
+    def warm_up(self, pins: Iterable["array[int]"] = ()) -> None:
+        """Make the first answer as quick as the later ones; have these prompts computed."""
+        self._tempo.warm_up()
+        if self._cold:
+            self._cold.wait_ready(INDEX_SECONDS)
+        for tokens in pins:
+            if len(tokens) < self._context.cells:
+                pin(tokens, self._residence, self._context)
+        if self._cold:
+            self._cold.pin_only(self._residence.tiers.warm.pinned)
 
 
 def _plain(sequence: Sequence) -> bool:

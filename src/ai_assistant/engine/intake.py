@@ -1,6 +1,7 @@
 """From a request to sequences: template, tokens, limits, grammar. Runs beside the loop."""
 
 from array import array
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from ai_assistant.engine.kernels import Model
@@ -12,14 +13,16 @@ from ai_assistant.engine.text.grammar import output_grammar
 from ai_assistant.engine.text.mask import TokenMask
 from ai_assistant.engine.text.mask import Vocabulary as GrammarVocabulary
 from ai_assistant.engine.text.template import ChatTemplate
+from ai_assistant.kvcache.blocks import common_prefix
 from ai_assistant.protocol.errors import (
     AssistantError,
     ContextLengthExceeded,
     InvalidRequest,
     UnsupportedFeature,
 )
-from ai_assistant.protocol.frames import Embed, Failed, Generate
+from ai_assistant.protocol.frames import Embed, Failed, Generate, Pin
 from ai_assistant.protocol.requests import (
+    ChatMessage,
     ChatPrompt,
     GenerateRequest,
     Prompt,
@@ -65,6 +68,18 @@ class Intake:
                 text.decode("utf-8", "replace"), add_special=False, parse_special=False
             ),
         )
+
+    def pinned(self, pins: Iterable[Pin]) -> Iterator["array[int]"]:
+        """The tokens with which every chat with such a system prompt begins."""
+        for pin in pins:
+            system = ChatMessage(role="system", content=pin.system)
+            one, other = (
+                self._tokens(
+                    ChatPrompt(messages=(system, ChatMessage(role="user", content=question)))
+                )[1]
+                for question in ("a", "?")
+            )
+            yield one[: common_prefix(one, other, 0)]
 
     def prepare(self, order: Generate | Embed) -> Prepared | Failed:
         """The request's sequences, or the reason why there are none."""

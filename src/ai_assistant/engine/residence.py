@@ -11,7 +11,14 @@ from typing import Protocol
 import msgspec
 
 from ai_assistant.engine.sequence import Sequence
-from ai_assistant.kvcache.blocks import BLOCK, Block, BlockId, State, block_name
+from ai_assistant.kvcache.blocks import (
+    BLOCK,
+    Block,
+    BlockId,
+    State,
+    block_name,
+    common_prefix,
+)
 from ai_assistant.kvcache.cache import KvCache
 from ai_assistant.kvcache.tiers import (
     WORTH_SHARING,
@@ -92,6 +99,7 @@ class Residence:
         """How many tokens of each retained sequence are in the tiers."""
         self._passing: set[int] = set()
         """Retained sequences that are not worth the disk."""
+        self._pinned: list[array[int]] = []
 
     # Finding and beginning.
 
@@ -101,7 +109,7 @@ class Residence:
             return Known()
         tokens, salt = sequence.tokens, sequence.request.tenant.encode()
         hot = self.cache.match(tokens, salt)
-        pieces = self.tiers.find(tokens, self.cache.root_of(salt))
+        pieces = self._pieces(tokens, salt)
         begin = hot.length // BLOCK if self._shares_prefixes else 0
         start = begin * BLOCK
         pieces = pieces[begin:]
@@ -112,6 +120,15 @@ class Residence:
         if reach >= hot.length + WORTH_SHARING and self.fits_free(room):
             return Known(start, hot.holder, chosen)
         return Known(hot.length, hot.holder) if hot.length >= WORTH_SHARING else Known()
+
+    def _pieces(self, tokens: "array[int]", salt: bytes) -> list[Piece]:
+        """A tenant's own blocks, or those of a pinned prompt where they reach further."""
+        own = self.tiers.find(tokens, self.cache.root_of(salt))
+        if not salt or not self._pinned:
+            return own
+        shared = max(common_prefix(pin, tokens, 0) for pin in self._pinned)
+        public = self.tiers.find(tokens[:shared], self.cache.root_of(b""))
+        return max(own, public, key=_reach)
 
     def fits_free(self, cells: int) -> bool:
         """Whether so many cells are free, or would be without the retained sequences."""
@@ -149,6 +166,34 @@ class Residence:
             self._cells.share(holder, sequence.slot, length)
         else:
             self._cells.share_all(holder, sequence.slot)
+
+    # Pinning.
+
+    def open_pin(self, tokens: "array[int]", salt: bytes) -> int:
+        """A sequence for a prompt that is to be pinned, with what the tiers have of it."""
+        self._pinned.append(tokens)
+        slot = self.cache.open(salt)
+        if not self._shares_prefixes:
+            return slot
+        restoring = Restoring(self.tiers.find(tokens, self.cache.root_of(salt)), self.tiers.cold)
+        while not restoring.done:
+            found = restoring.next(1.0)
+            if not found or found[0].used < found[0].id.count:
+                break
+            piece, state = found
+            if not self._cells.restore_range(slot, state):
+                break
+            start = self.cache.length(slot)
+            self.cache.extend(slot, tokens[start : start + piece.used])
+        restoring.cancel()
+        return slot
+
+    def close_pin(self, slot: int) -> None:
+        """All is computed: keep it in the tiers and leave the context."""
+        self._saved[slot] = 0
+        while self._save_block(slot, pinned=True):
+            pass
+        self.release(slot)
 
     # Fetching.
 
@@ -244,7 +289,7 @@ class Residence:
             durable = sequence.request.priority < Priority.BATCH
             self._save_whole(sequence.slot, durable=durable)
 
-    def _save_block(self, slot: int) -> bool:
+    def _save_block(self, slot: int, *, pinned: bool = False) -> bool:
         """Save the first block that the tiers lack; False when they lack none."""
         length = self.cache.length(slot)
         saved = self._saved.get(slot, length)
@@ -253,44 +298,47 @@ class Residence:
             return False
         if not self._shares_prefixes:
             self._saved[slot] = length
-            return self._save_whole(slot, durable=durable)
+            return self._save_whole(slot, durable=durable, pinned=pinned)
         names = self.cache.names(slot)
         for index in range(saved // BLOCK, len(names)):
             parent = names[index - 1] if index else self.cache.root(slot)
             self._saved[slot] = (index + 1) * BLOCK
-            if not self.tiers.has(names[index]):
+            if pinned or not self.tiers.has(names[index]):
                 start = index * BLOCK
                 block = BlockId(parent, names[index], BLOCK)
-                self._keep(slot, block, start, durable=durable)
+                self._keep(slot, block, start, durable=durable, pinned=pinned)
                 return True
         self._saved[slot] = length
-        return self._save_tail(slot, len(names) * BLOCK, length, durable=durable)
+        return self._save_tail(slot, durable=durable, pinned=pinned)
 
-    def _save_tail(self, slot: int, start: int, end: int, *, durable: bool) -> bool:
+    def _save_tail(self, slot: int, *, durable: bool, pinned: bool) -> bool:
+        end = self.cache.length(slot)
+        start = end // BLOCK * BLOCK
         if end - start < WORTH_KEEPING:
             return False
         names = self.cache.names(slot)
         parent = names[-1] if names else self.cache.root(slot)
         tail = self.cache.tokens(slot)[start:end]
         block = BlockId(parent, block_name(parent, tail), end - start)
-        if self.tiers.has(block.name):
+        if self.tiers.has(block.name) and not pinned:
             return False
-        self._keep(slot, block, start, durable=durable)
+        self._keep(slot, block, start, durable=durable, pinned=pinned)
         return True
 
-    def _keep(self, slot: int, block: BlockId, start: int, *, durable: bool) -> None:
+    def _keep(self, slot: int, block: BlockId, start: int, *, durable: bool, pinned: bool) -> None:
         end = start + block.count
         state = self._cells.save_range(slot, start, end)
         tokens = self.cache.tokens(slot)[start:end]
-        self.tiers.put(Block(block, tokens, state), durable=durable)
+        self.tiers.put(Block(block, tokens, state), durable=durable, pinned=pinned)
 
-    def _save_whole(self, slot: int, *, durable: bool) -> bool:
+    def _save_whole(self, slot: int, *, durable: bool, pinned: bool = False) -> bool:
         tokens = self.cache.tokens(slot)
         root = self.cache.root(slot)
         block = BlockId(root, block_name(root, tokens), len(tokens))
-        if len(tokens) < WORTH_KEEPING or self.tiers.has(block.name):
+        if len(tokens) < WORTH_KEEPING or (self.tiers.has(block.name) and not pinned):
             return False
-        self.tiers.put(Block(block, tokens, self._cells.save(slot)), durable=durable)
+        state = self._cells.save(slot)
+        self.tiers.put(Block(block, tokens, state), durable=durable, pinned=pinned)
         return True
 
     def evict_step(self) -> None:
@@ -360,3 +408,7 @@ class Residence:
         self._cells.drop(slot)
         self.cache.shrink(slot, 0)
         return False
+
+
+def _reach(pieces: list[Piece]) -> int:
+    return sum(piece.used for piece in pieces)

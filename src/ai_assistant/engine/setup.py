@@ -9,9 +9,10 @@ from ai_assistant.engine.compose import Rules
 from ai_assistant.engine.guesses import STEP_GUESSES, Guesses
 from ai_assistant.engine.identity import fingerprint
 from ai_assistant.engine.kernels import Context, Model
-from ai_assistant.engine.pace.step_times import StepTimes
 from ai_assistant.engine.residence import Residence
+from ai_assistant.engine.tempo import Tempo
 from ai_assistant.kvcache.cache import KvCache
+from ai_assistant.kvcache.cold import ColdStore
 from ai_assistant.kvcache.tiers import Tiers
 from ai_assistant.kvcache.warm import WarmStore
 from ai_assistant.protocol.frames import EnginePlan
@@ -26,10 +27,10 @@ class Parts(msgspec.Struct, frozen=True):
     context: Context
     cache: KvCache
     residence: Residence
-    times: StepTimes
+    tempo: Tempo
     guesses: Guesses
     batcher: Batcher
-    cold: "ColdStore | None"
+    cold: ColdStore | None
 
 
 def build(plan: EnginePlan, model: Model) -> Parts:
@@ -45,8 +46,8 @@ def build(plan: EnginePlan, model: Model) -> Parts:
         shares_prefixes=shares,
         park_bytes=plan.park_bytes,
     )
-    times = StepTimes()
-    guesses = Guesses(model, times, wanted=plan.speculation)
+    tempo = Tempo(context, plan)
+    guesses = Guesses(model, tempo.times, wanted=plan.speculation)
     slots = min(plan.slots, context.sequences)
     limits = Limits(
         slots=slots,
@@ -55,8 +56,8 @@ def build(plan: EnginePlan, model: Model) -> Parts:
         shares_prefixes=shares,
         batch_floor=plan.batch_floor,
     )
-    batcher = Batcher(residence, times, limits, guesses.add)
-    return Parts(context, cache, residence, times, guesses, batcher, cold)
+    batcher = Batcher(residence, tempo.times, limits, guesses.add)
+    return Parts(context, cache, residence, tempo, guesses, batcher, cold)
 
 
 def _context(plan: EnginePlan, model: Model) -> Context:
@@ -74,11 +75,9 @@ def _context(plan: EnginePlan, model: Model) -> Context:
     )
 
 
-def _cold(plan: EnginePlan, model: Model) -> "ColdStore | None":
+def _cold(plan: EnginePlan, model: Model) -> ColdStore | None:
     if plan.cold is None or plan.cold.bytes <= 0:
         return None
-    from ai_assistant.kvcache.cold import ColdStore
-
     return ColdStore(
         Path(plan.cold.folder),
         fingerprint(plan, model),

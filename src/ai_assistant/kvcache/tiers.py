@@ -188,7 +188,7 @@ class Tiers:
                 if shorter and common_prefix(old.tokens, block.tokens, 0) == old.id.count:
                     self.warm.drop(old.id.name)
                     replaced = old.id.name
-        self.warm.put(block)
+        self.warm.put(block, pinned=pinned)
         if durable and self.cold:
             self.cold.put(block.id, block.tokens, block.state, replaces=replaced, pinned=pinned)
 

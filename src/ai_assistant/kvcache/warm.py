@@ -17,6 +17,7 @@ class WarmStore:
         self._budget = budget
         self._blocks: OrderedDict[bytes, Block] = OrderedDict()
         self._children: dict[bytes, dict[bytes, Block]] = {}
+        self.pinned: set[bytes] = set()
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -30,8 +31,10 @@ class WarmStore:
         """The blocks that follow `parent`."""
         return list(self._children.get(parent, {}).values())
 
-    def put(self, block: Block) -> bool:
-        """Keep a block; False when that would cost the blocks before it."""
+    def put(self, block: Block, *, pinned: bool = False) -> bool:
+        """Keep a block, a pinned one for ever; False when that would cost the blocks before it."""
+        if pinned:
+            self.pinned.add(block.id.name)
         if block.id.name in self._blocks:
             self._blocks.move_to_end(block.id.name)
             return True
@@ -47,8 +50,10 @@ class WarmStore:
 
     def _victim(self, spared: bytes) -> bytes | None:
         """The end of a chain that was used least recently, but not that of the spared one."""
-        ends = (name for name in self._blocks if name not in self._children and name != spared)
-        return next(ends, None)
+        for name in self._blocks:
+            if name not in self._children and name not in self.pinned and name != spared:
+                return name
+        return None
 
     def touch(self, chain: Iterable[bytes]) -> None:
         """These were used; `chain` in the order of their tokens."""

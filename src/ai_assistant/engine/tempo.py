@@ -1,0 +1,93 @@
+"""Threads of each step, and what the step took: the engine's hands on its sense of time."""
+
+import time
+from array import array
+
+from ai_assistant.engine.kernels import Context
+from ai_assistant.engine.pace import (
+    Calibration,
+    Load,
+    LoadSample,
+    StepTimes,
+    ThreadController,
+    calibrate,
+)
+from ai_assistant.engine.pace.threads import candidates
+from ai_assistant.protocol.frames import EnginePlan
+
+CALIBRATION_SECONDS = 1.5
+
+
+class Tempo:
+    """Sets the context's threads before a step and learns from it afterwards."""
+
+    def __init__(self, context: Context, plan: EnginePlan) -> None:
+        self._context = context
+        self._plan = plan
+        self._batch_threads = plan.threads, plan.threads_batch
+        self._controller = ThreadController(plan.threads) if plan.elastic_threads else None
+        self._source = Load()
+        self.load = LoadSample(0.0, float(plan.threads), False)
+        self.times = StepTimes()
+
+    def warm_up(self) -> None:
+        """Touch the weights and the shapes that will be used; find the thread counts to start
+        with by measurement."""
+        counts = candidates(self._plan.threads) if self._controller else [self._plan.threads]
+        found = calibrate(self._time_step, counts, CALIBRATION_SECONDS)
+        if self._controller:
+            self._controller = ThreadController(self._plan.threads, found)
+        for (threads, tokens), seconds in found.table.items():
+            if threads == _count(found, tokens):
+                self.times.observe(tokens, seconds)
+        self._set(found.decode if self._controller else self._plan.threads, found.prefill)
+
+    def _time_step(self, threads: int, tokens: int) -> float:
+        """Seconds of a step over an empty context."""
+        context = self._context
+        self._set(threads, threads)
+        batch = context.batch
+        count = min(tokens, batch.capacity)
+        batch.clear()
+        batch.add(0, 0, array("i", [max(context.model.vocabulary.bos, 0)] * count), 1)
+        begun = time.perf_counter()
+        context.decode(batch)
+        context.logits(1)[0, 0]
+        seconds = time.perf_counter() - begun
+        context.clear()
+        return seconds
+
+    def begin(self, tokens: int) -> None:
+        """A step of so many tokens comes next."""
+        if self._controller:
+            now = time.perf_counter()
+            self.load = self._source.sample(now)
+            threads = self._controller.choose(tokens, now, self.load)
+            self._set(threads, threads)
+
+    def end(self, tokens: int, seconds: float) -> None:
+        """It took so long."""
+        controller = self._controller
+        if controller:
+            probing = controller.probing
+            controller.observe(tokens, seconds, time.perf_counter())
+            self.times.use(controller.decode, controller.prefill)
+            self.times.observe(tokens, seconds, probing)
+        else:
+            self.times.observe(tokens, seconds)
+
+    @property
+    def threads(self) -> tuple[int, int]:
+        """Of single tokens and of prompts."""
+        if self._controller:
+            return self._controller.decode, self._controller.prefill
+        return self._plan.threads, self._plan.threads_batch
+
+    def _set(self, threads: int, threads_batch: int) -> None:
+        if self._batch_threads != (threads, threads_batch):
+            self._batch_threads = threads, threads_batch
+            self._context.set_threads(threads, threads_batch)
+
+
+def _count(found: Calibration, tokens: int) -> int:
+    return found.decode if tokens == 1 else found.prefill
