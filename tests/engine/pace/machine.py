@@ -55,7 +55,8 @@ class Machine:
             return LoadSample(0.0, usable)
         crowd = max(1.0, (threads + self.others) / self.cores)
         throttled = self.quota is not None and threads > self.quota
-        return LoadSample(self.others / crowd, usable, throttled)
+        idle = max(0.0, self.cores - threads - self.others)
+        return LoadSample(self.others / crowd, usable, throttled, idle)
 
 
 class Run:

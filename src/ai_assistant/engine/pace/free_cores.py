@@ -31,6 +31,8 @@ class FreeCores:
         limit = max(1, min(self._most, math.ceil(load.usable_cores - MARGIN)))
         floor = self._left(limit, load.other_cores + 0.5 - MARGIN)
         ceiling = self._left(limit, load.other_cores + 0.5 + MARGIN)
+        # On a full machine the others' share shrinks when ours grows: that frees nothing.
+        ceiling = min(ceiling, self.cores + int(min(load.idle_cores + 0.5 - MARGIN, self._most)))
         if floor < self.cores:
             self._fall(floor, now)
         elif ceiling <= self.cores:

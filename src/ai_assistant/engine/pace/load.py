@@ -4,6 +4,7 @@
 what cannot be read is no load.
 """
 
+import math
 import os
 import sys
 import time
@@ -31,6 +32,9 @@ class LoadSample(msgspec.Struct, frozen=True):
     """Cores that this process may use, a container's quota included."""
     throttled: bool = False
     """Whether the container's quota stopped us."""
+    idle_cores: float = math.inf
+    """Cores' worth of ours that nobody uses. Where there are none, others would use more than
+    they get: what we take shows as less load."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -60,22 +64,23 @@ class Load:
         """The load at `now`, in seconds of any steady clock."""
         if now - self._at < self._interval:
             return self._sample
-        begun = time.perf_counter()
         self._sample = self._read(now)
-        self._interval = max(INTERVAL, (time.perf_counter() - begun) / EFFORT)
         return self._sample
 
     def _read(self, now: float) -> LoadSample:
+        begun = time.thread_time()
         busy, own, elapsed = self._machine.busy_seconds(), self._own_seconds(), now - self._at
-        other = 0.0
+        self._interval = max(INTERVAL, (time.thread_time() - begun) / EFFORT)
+        cores, other, idle = float(len(self._cores)), 0.0, math.inf
         if busy is not None and self._busy is not None:
-            other = max(0.0, (busy - self._busy) - (own - self._own)) / elapsed
+            used = (busy - self._busy) / elapsed
+            other = min(cores, max(0.0, used - (own - self._own) / elapsed))
+            idle = max(0.0, cores - used)
         self._busy, self._own, self._at = busy, own, now
         throttled = self._read_group(now)
-        cores = float(len(self._cores))
         usable = min(cores, self._group.cores) if self._group else cores
         # Cores that the quota keeps us from anyway take the others first.
-        return LoadSample(max(0.0, min(other, cores) - (cores - usable)), usable, throttled)
+        return LoadSample(max(0.0, other - (cores - usable)), usable, throttled, idle)
 
     def _read_group(self, now: float) -> bool:
         if now - self._quota_at >= QUOTA_INTERVAL:

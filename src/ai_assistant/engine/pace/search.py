@@ -10,14 +10,19 @@ from collections.abc import Sequence
 
 from ai_assistant.engine.pace.step_times import Curve
 
-BETTER = 0.95
-"""Another count is taken when it needs at most this share of the time."""
+BETTER, RESCUE = 0.95, 0.8
+"""Another count is taken when it needs at most this share of the time; after an alarm, since a
+collapse is never a matter of a few hundredths."""
 WORSE = 1.25
 """One step this much slower ends a probe."""
-LOOK, CONFIRM = 3, 8
-"""Steps of a probe, and of one that looks like a gain."""
+LOOK, ENOUGH = 3, 16
+"""Steps of a probe, and of one that noise leaves open."""
+ACCIDENT = 2.5
+"""A single step counts at most this much: nobody's count is to blame for it."""
 SOONEST, SHORTEST, LONGEST = 0.2, 2.0, 60.0
 """Seconds between probes: after a gain, at first, and when nothing has changed for long."""
+GROWTH = 1.5
+"""Each vain probe makes the pause so much longer: two of them are one look in both directions."""
 PAYBACK = 150
 """A probe's loss is at most one part in so many of the time until the next probe."""
 SLOW = 1.5
@@ -26,10 +31,10 @@ ALARM, CALMING = 2.0, 0.34
 """So many slow steps are an alarm; each normal one takes off a little."""
 REPENT = 1.0
 """An alarm that a change of load explains within so many seconds was about that load."""
-TOP = 99
-OFFSETS = (TOP, -1, 1, -2, 2)
+TOP, HALF = 99, -99
+OFFSETS = (TOP, -1, 1, HALF, -2, 2)
 """Places in the list of counts, from the present one, in the order they are tried. Even counts may
-be better than odd ones; all threads may be better where one more is not."""
+be better than odd ones; all threads, or half of them, where one more or less is not."""
 
 
 class Probe:
@@ -47,7 +52,7 @@ class Probe:
     def observe(self, tokens: int, seconds: float, expected: float) -> None:
         """A step with this count took `seconds`, the other would have taken `expected`."""
         expected *= self._level
-        self._ratios.append(seconds / expected)
+        self._ratios.append(min(ACCIDENT, seconds / expected))
         self.lost += max(0.0, seconds - expected)
         self.curve.observe(tokens, seconds)
 
@@ -55,13 +60,14 @@ class Probe:
     def verdict(self) -> bool | None:
         """Whether this count is better; None while more steps are needed."""
         ratios = self._ratios
-        if ratios[-1] > WORSE and len(ratios) < CONFIRM:
-            return False
         if len(ratios) < LOOK:
+            return False if ratios[-1] > WORSE else None
+        limit = RESCUE if self.alarm else BETTER
+        mean = statistics.fmean(ratios)
+        doubt = statistics.stdev(ratios) / len(ratios) ** 0.5
+        if len(ratios) < ENOUGH and mean - doubt < limit < mean + doubt:
             return None
-        better = statistics.median(ratios) < BETTER
-        clear = self.alarm or not better or len(ratios) >= CONFIRM
-        return better if clear else None
+        return mean < limit
 
 
 class Search:
@@ -103,10 +109,11 @@ class Search:
         if not self._curve.knows(tokens):
             return
         at, top = self._place(self.count), self._place(allowed)
+        far = {TOP: top, HALF: self._place(max(1, self.count // 2))}
         for _ in OFFSETS:
             turn = self._turn % len(OFFSETS)
             self._turn += 1
-            place = top if OFFSETS[turn] == TOP else at + OFFSETS[turn]
+            place = far.get(OFFSETS[turn], at + OFFSETS[turn])
             if 0 <= place <= top and place != at:
                 self.probe = Probe(self._counts[place], 1.0, turn)
                 return
@@ -133,7 +140,7 @@ class Search:
         if verdict:
             self._switch(probe, now)
         else:
-            self._interval = min(2 * self._interval, LONGEST)
+            self._interval = min(GROWTH * self._interval, LONGEST)
             self._next_at = now + self._pause(probe.lost)
             self._deaf_until = self._next_at if probe.alarm else self._deaf_until
 
@@ -164,7 +171,7 @@ class Search:
         at = self._place(self.count)
         half = self._place(max(1, self.count // 2))
         if half < at:
-            level = min(ratio for ratio in self._ratios if ratio > SLOW)
+            level = statistics.fmean(self._ratios)
             self.probe = Probe(self._counts[half], level, OFFSETS.index(-1))
         else:
             self._deaf_until = now + self._interval

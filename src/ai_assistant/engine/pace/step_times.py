@@ -12,8 +12,10 @@ DECODE_TOKENS = 16
 """Steps of at most so many tokens are limited by memory, larger ones by arithmetic."""
 MOST = 65_536
 """`tokens_within` never says more."""
-GAIN = 0.2
-"""The weight of a new step."""
+GAIN, FAST_GAIN = 0.2, 0.5
+"""The weight of a new step, and of one in less than `FAST` of its prediction: disturbances make
+steps slower, never faster."""
+FAST = 0.7
 SHARE = 0.5
 """How much of one bucket's change the others follow until they are seen again."""
 OUTLIER = 2.0
@@ -62,6 +64,8 @@ class Curve:
         self._straighten(at)
 
     def _insert(self, at: int, bucket: int, tokens: int, seconds: float) -> None:
+        if self.known:
+            self._follow(min(1.0, seconds / (self.seconds(tokens) or seconds)))
         self._buckets.insert(at, bucket)
         self._tokens.insert(at, tokens)
         self._seconds.insert(at, seconds)
@@ -72,16 +76,21 @@ class Curve:
         self._tokens[at] += GAIN * (tokens - self._tokens[at])
         if seconds <= OUTLIER * expected:
             self._accidents[at] = 0
-            change = 1 + GAIN * (seconds / expected - 1)
+            gain = FAST_GAIN if seconds < FAST * expected else GAIN
+            change = 1 + gain * (seconds / expected - 1)
         else:
             self._accidents[at] += 1
             if self._accidents[at] < ACCIDENTS:
                 return
             self._accidents[at] = 0
             change = seconds / expected
-        others = 1 + SHARE * (change - 1)
-        self._seconds = [value * others for value in self._seconds]
+        self._follow(change)
         self._seconds[at] = expected * change
+
+    def _follow(self, change: float) -> None:
+        """One size takes `change` times its prediction: the others, in part."""
+        factor = 1 + SHARE * (change - 1)
+        self._seconds = [value * factor for value in self._seconds]
 
     def _straighten(self, at: int) -> None:
         """What was seen last is right: smaller steps take no longer, larger ones no less."""

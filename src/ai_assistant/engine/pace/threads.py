@@ -16,7 +16,8 @@ from ai_assistant.engine.pace.step_times import DECODE_TOKENS
 CHUNK_TOKENS = 64
 """Larger steps are a kind of their own: barriers matter less to them."""
 LONG = 0.2
-"""Seconds of a step from which more threads than free cores may be tried."""
+"""Seconds of a large step from which more threads than free cores may be tried. A small one is
+only slow because of the others, and barriers would make that worse."""
 DECODE, CHUNK, PROMPT = range(3)
 
 
@@ -65,8 +66,9 @@ class ThreadController:
         cores = self._free.follow(now, load)
         if cores != self._cores:
             self._change(cores, now)
-        self._current = self._search(kind_of(tokens))
-        long = self._current.expected(tokens) >= LONG
+        kind = kind_of(tokens)
+        self._current = self._search(kind)
+        long = kind == PROMPT and self._current.expected(tokens) >= LONG
         return self._current.next(tokens, now, self.most if long else cores)
 
     def observe(self, tokens: int, seconds: float, now: float) -> None:
