@@ -3,6 +3,8 @@
 `python -m benchmarks.soak [--requests 1000] [--together 32]`; with `--requests 10000` the memory's
 slope means something. Right is what the same server answers when it is asked alone; an answer that
 leaves that path at a tie between two tokens is counted apart, any other difference is wrong.
+
+`--faults` does it with conversations while things break: see `benchmarks/faults.py`.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -151,7 +154,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--model", default="starter")
     parser.add_argument("--peer", action="store_true", help="soak llama.cpp's server instead")
+    parser.add_argument("--faults", action="store_true", help="break things meanwhile")
+    parser.add_argument("--every", type=float, default=15, help="seconds between two faults")
     args = parser.parse_args()
+    if args.faults:
+        main_with_faults(args)
+        return
     start = llama_server.start if args.peer else node.start
     with start(ensure(args.model), slots=SLOTS, context=2048) as server:
         result = asyncio.run(
@@ -160,6 +168,20 @@ def main() -> None:
     name = f"soak{'-peer' if args.peer else ''}{'-long' if args.requests >= 5000 else ''}"
     setting = f"{args.model}, {SLOTS} slots, {args.together} at a time, {args.tokens} tokens each"
     publish(name, records(result, args.requests), notes=[setting, *result.problems])
+
+
+def main_with_faults(args: argparse.Namespace) -> None:
+    """The same with faults."""
+    from benchmarks import faults  # it builds on this module
+
+    start = partial(node.start, ensure(args.model), slots=SLOTS, context=2048)
+    asking = faults.soak_with_faults(
+        start, requests=args.requests, together=args.together, tokens=args.tokens, every=args.every
+    )
+    result, house = asyncio.run(asking)
+    setting = f"{args.model}, {args.together} clients, a fault every {args.every:g} s"
+    name = "soak-faults-long" if args.requests >= 5000 else "soak-faults"
+    publish(name, faults.records(result, house), notes=[setting, *result.problems])
 
 
 if __name__ == "__main__":
