@@ -14,6 +14,7 @@ FAMILIES = {
     "ask": "Ask one question and print the answer.",
     "models": "List the models of the node.",
     "ps": "Show what the node is doing.",
+    "cache": "Show and clear the KV cache on disk, and pin prompts.",
     "doctor": "Check this machine and say what to mend.",
     "bench": "Measure the speed of a model here.",
     "config": "Show settings and make API keys.",

@@ -1,0 +1,64 @@
+"""System prompts that every model computes before it is ready: `pins.json` in the cache folder."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from ai_assistant.protocol.errors import InvalidRequest, Unavailable
+from ai_assistant.protocol.frames import Pin
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_FILE = "pins.json"
+
+
+class PinsUnreadable(Unavailable):
+    """The file is not what was written."""
+
+    code = "pins_unreadable"
+
+
+def read_pins(folder: Path) -> tuple[Pin, ...]:
+    """All pins, by name; raises `PinsUnreadable`."""
+    path = folder / _FILE
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=tuple[Pin, ...])
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise PinsUnreadable(f"The pins in {path} cannot be read: {error.strerror}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PinsUnreadable(
+            f"The pins in {path} are damaged ({error}): mend the file or delete it."
+        ) from error
+    return _sorted(found)
+
+
+def write_pins(folder: Path, pins: Iterable[Pin]) -> None:
+    """Put these in the place of all others; raises `InvalidRequest` for a name that cannot be.
+
+    Raises `OSError` and leaves the old ones.
+    """
+    chosen = _sorted(pins)
+    for pin in chosen:
+        if NAME.fullmatch(pin.name) is None:
+            raise InvalidRequest(
+                f"A pin cannot be named {pin.name!r}: use a to z, 0 to 9 and hyphens."
+            )
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = folder / f".{_FILE}.{os.getpid()}"
+    try:
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(chosen)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(folder / _FILE)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _sorted(pins: Iterable[Pin]) -> tuple[Pin, ...]:
+    return tuple(sorted(pins, key=lambda pin: pin.name))
