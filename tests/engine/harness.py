@@ -40,13 +40,13 @@ class Collector:
 class Bench:
     """Sets up an engine; `run` lets it finish all that was asked."""
 
-    def __init__(self, model: Model, path: Path, **changes: int) -> None:
+    def __init__(self, model: Model, path: Path, **changes: object) -> None:
         plan = {
             "context_limit": 2048, "cells": 4096, "slots": 8, "retained": 8, "chunk": 512,
             "threads": 2, "threads_batch": 2,
         } | changes  # fmt: skip
         self.model = model
-        self.plan = EnginePlan(model_path=str(path), **plan)
+        self.plan = EnginePlan(model_path=str(path), **plan)  # type: ignore[arg-type]
         self.collector = Collector()
         self.orders = Orders(None)  # type: ignore[arg-type]
         self.engine = Engine(self.plan, model, self.orders, self.collector)  # type: ignore[arg-type]
@@ -67,6 +67,7 @@ class Bench:
         n: int = 1,
         stop: tuple[str, ...] = (),
         logprobs: int | None = None,
+        tenant: str = "",
     ) -> None:
         request = GenerateRequest(
             request_id=request_id,
@@ -75,6 +76,7 @@ class Bench:
             sampling=sampling or Sampling(temperature=0),
             n=n,
             priority=priority,
+            tenant=tenant,
             logprobs=logprobs,
             ignore_eos=not stop,
             stop=stop,

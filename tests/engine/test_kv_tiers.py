@@ -1,12 +1,14 @@
 """Blocks leave the context for RAM and come back: equal to the slow honest path, shared once."""
 
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.conftest import MakeBench
+from tests.engine.harness import Bench
 from tests.engine.test_engine import (
     QUESTIONS,
     assert_same_but_for_close_calls,
@@ -15,9 +17,12 @@ from tests.engine.test_engine import (
     step,
 )
 
+from ai_assistant.engine.kernels import Model
 from ai_assistant.kvcache.blocks import BLOCK, Block, BlockId, block_name, root_name
 from ai_assistant.kvcache.tiers import Piece, Restoring, Speeds, Tiers, worth_fetching
 from ai_assistant.kvcache.warm import WarmStore
+from ai_assistant.protocol.frames import ColdPlan
+from ai_assistant.protocol.requests import Priority
 
 ROOT = root_name(b"")
 LONG = "<|im_start|>system\n" + "You help with bread and tea. " * 90 + "<|im_end|>\n"
@@ -172,3 +177,85 @@ def test_abort_while_blocks_come_back(bench: MakeBench) -> None:
     assert gone.restoring is not None
     engine.engine._abort("gone")
     assert engine.run().usage("busy").completion_tokens == 60
+
+
+def cold(folder: Path) -> ColdPlan:
+    return ColdPlan(folder=str(folder), bytes=1 << 30, daily_bytes=1 << 40)
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0", "f32"])
+def test_chat_from_disk_equals_the_honest_path(
+    bench: MakeBench, tmp_path: Path, kv_type: str
+) -> None:
+    first = LONG + chat("Hello!")
+    before = bench(cold=cold(tmp_path), kv_type=kv_type)
+    before.ask("turn1", first, max_tokens=8)
+    answer = before.run().text("turn1")
+    following = first + answer + "<|im_end|>\n" + chat("And you?")
+    after = bench(cold=cold(tmp_path), kv_type=kv_type)
+    assert after.engine._cold.wait_ready(5)
+    after.ask("turn2", following, max_tokens=16)
+    collector = after.run()
+    assert after.engine.status().cold_hit_tokens >= len(after.tokens(first))
+    alone = one_at_a_time(bench(retained=0, warm_bytes=0, kv_type=kv_type), [following], 16)
+    assert_same_but_for_close_calls([collector.text("turn2")], alone)
+
+
+def test_other_kv_type_does_not_find_it(bench: MakeBench, tmp_path: Path) -> None:
+    before = bench(cold=cold(tmp_path))
+    before.ask("one", LONG, max_tokens=4)
+    before.run()
+    after = bench(cold=cold(tmp_path), kv_type="q8_0")
+    assert after.engine._cold.wait_ready(5)
+    after.ask("two", LONG, max_tokens=4)
+    assert after.run().usage("two").cached_tokens == 0
+
+
+def test_batch_work_is_not_written_to_disk(bench: MakeBench, tmp_path: Path) -> None:
+    engine = bench(cold=cold(tmp_path))
+    engine.ask("one", LONG, max_tokens=4, priority=Priority.BATCH)
+    engine.run()
+    assert engine.engine.status().cold_blocks == 0
+
+
+def test_pinned_prompt_is_known_before_the_first_question(bench: MakeBench, tmp_path: Path) -> None:
+    for _start in range(2):
+        engine = bench(cold=cold(tmp_path))
+        engine.engine.warm_up([engine.tokens(LONG)])
+        for tenant in ("", "alice"):
+            engine.ask(f"first {tenant}", LONG + chat("Hello!"), max_tokens=4, tenant=tenant)
+            usage = engine.run().usage(f"first {tenant}")
+            assert usage.cached_tokens >= len(engine.tokens(LONG)) - 1
+    assert list(tmp_path.rglob("*.pinned"))
+
+
+def test_tenants_share_nothing_but_pins(bench: MakeBench, tmp_path: Path) -> None:
+    engine = bench(cold=cold(tmp_path))
+    for tenant in ("alice", "bob"):
+        engine.ask(tenant, LONG + chat("Hello!"), max_tokens=4, tenant=tenant)
+        assert engine.run().usage(tenant).cached_tokens == 0
+    engine.ask("again", LONG + chat("Who?"), max_tokens=4, tenant="alice")
+    assert engine.run().usage("again").cached_tokens > 500
+
+
+def test_whole_state_model_goes_on_after_a_restart(
+    whole_state_model: Model, tmp_path: Path
+) -> None:
+    limits = {"threads": 1, "threads_batch": 1, "cells": 2048, "slots": 2, "chunk": 128}
+    file = tmp_path / "model"
+    file.write_bytes(b"one model")
+    prompt = [3 + (7 * i) % 200 for i in range(400)]
+    longer = [*prompt, *range(50, 90)]
+    texts: list[str] = []
+    for _start in range(2):
+        engine = Bench(whole_state_model, file, cold=cold(tmp_path / "kv"), **limits)
+        assert engine.engine._cold.wait_ready(5)
+        engine.ask("r", prompt if not texts else longer, max_tokens=16)
+        texts.append(engine.run().text("r"))
+        cached = engine.collector.usage("r").cached_tokens
+        engine.close()
+    assert cached == len(prompt)
+    fresh = Bench(whole_state_model, file, **limits)
+    fresh.ask("r", longer, max_tokens=16)
+    assert fresh.run().text("r") == texts[1]
+    fresh.close()

@@ -1,0 +1,178 @@
+"""Who is in the next step: classes, the streams' time, the floor, fairness. No kernels."""
+
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ai_assistant.engine.compose import PATIENCE, SMALLEST, Part, Rules, compose
+from ai_assistant.engine.fairness import Fairness
+from ai_assistant.engine.floor import MOST, Floor
+from ai_assistant.engine.sequence import Sequence
+from ai_assistant.protocol.requests import GenerateRequest, Priority, TextPrompt
+
+RULES = Rules(chunk=512, tpot_factor=2.0)
+FIRST, NORMAL, BATCH = Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH
+
+
+class Linear:
+    """A step takes `base` seconds and `each` for every token."""
+
+    def __init__(self, base: float = 0.020, each: float = 0.010) -> None:
+        self.base, self.each = base, each
+
+    def seconds(self, tokens: int) -> float | None:
+        return self.base + self.each * tokens
+
+    def tokens_within(self, seconds: float) -> int:
+        return max(0, int((seconds - self.base) / self.each + 1e-9))
+
+
+class Unknown:
+    """Nothing was measured yet."""
+
+    def seconds(self, tokens: int) -> float | None:
+        return None
+
+    def tokens_within(self, seconds: float) -> int:
+        return 0
+
+
+def sequence(
+    priority: Priority, remaining: int, *, tenant: str = "", weight: float = 1.0, answer: int = 100
+) -> Sequence:
+    request = GenerateRequest(
+        request_id="r", model="m", prompt=TextPrompt(""), priority=priority, tenant=tenant,
+        weight=weight,
+    )  # fmt: skip
+    tokens = array("i", range(1000))
+    made = Sequence(request, 0, tokens, 1000 + answer, None, None)  # type: ignore[arg-type]
+    made.computed = 1000 - remaining
+    return made
+
+
+def counts(parts: list[Part]) -> list[tuple[Priority, int]]:
+    return [(part.sequence.request.priority, part.count) for part in parts]
+
+
+def test_prompt_beside_an_interactive_stream_keeps_its_pace() -> None:
+    parts = compose([sequence(FIRST, 1), sequence(NORMAL, 500)], Linear(), RULES)
+    # Alone 30 ms a step, so 60 ms: four tokens in all. The smallest piece goes in even so.
+    assert counts(parts) == [(FIRST, 1), (NORMAL, SMALLEST)]
+
+
+def test_prompt_beside_a_batch_stream_takes_the_step() -> None:
+    parts = compose([sequence(FIRST, 500), sequence(BATCH, 1)], Linear(), RULES)
+    assert counts(parts) == [(BATCH, 1), (FIRST, 128)]
+
+
+def test_lower_streams_pause_where_they_would_slow_a_higher_one() -> None:
+    running = [sequence(FIRST, 1), *(sequence(BATCH, 1) for _ in range(8))]
+    assert counts(compose(running, Linear(), RULES)) == [(FIRST, 1)] + [(BATCH, 1)] * 3
+    assert len(compose(running, Linear(each=0.001), RULES)) == 9
+
+
+def test_lower_prompts_wait_for_higher_ones() -> None:
+    parts = compose([sequence(FIRST, 100), sequence(BATCH, 400)], Linear(), RULES)
+    assert counts(parts) == [(FIRST, 100)]
+
+
+def test_class_whose_turn_it_is_goes_beside_the_others() -> None:
+    running = [
+        sequence(FIRST, 1),
+        sequence(FIRST, 300),
+        sequence(BATCH, 400),
+        *(sequence(BATCH, 1),) * 5,
+    ]
+    parts = counts(compose(running, Linear(), RULES, due=BATCH))
+    assert (FIRST, 1) in parts
+    assert sum(1 for part in parts if part == (BATCH, 1)) == 5
+    assert any(priority == BATCH and count > 1 for priority, count in parts)
+
+
+def test_a_step_with_a_batch_prompt_is_short() -> None:
+    slow, fast = Linear(), Linear(base=0.001, each=0.0001)
+    assert counts(compose([sequence(BATCH, 500)], slow, RULES)) == [(BATCH, 64)]
+    assert counts(compose([sequence(BATCH, 500)], fast, RULES)) == [(BATCH, 500)]
+
+
+def test_nothing_measured_yet() -> None:
+    parts = compose([sequence(NORMAL, 1), sequence(NORMAL, 900)], Unknown(), RULES)
+    assert counts(parts) == [(NORMAL, 1), (NORMAL, 128)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(Priority)), st.integers(1, 900)), max_size=20),
+    st.floats(0.0001, 0.1),
+    st.floats(0.0001, 0.1),
+    st.sampled_from([None, *Priority]),
+)
+def test_every_step_moves_somebody_and_fits(
+    wanted: list[tuple[Priority, int]], base: float, each: float, due: Priority | None
+) -> None:
+    running = sorted((sequence(p, r) for p, r in wanted), key=lambda s: s.order)
+    pace = Linear(base, each)
+    parts = compose(running, pace, RULES, due)
+    assert bool(parts) == bool(running)
+    assert sum(part.count for part in parts) <= RULES.chunk
+    assert len({id(part.sequence) for part in parts}) == len(parts)
+    assert all(1 <= part.count <= part.sequence.remaining for part in parts)
+    streams = [s for s in running if s.remaining == 1]
+    if streams:
+        top = streams[0].request.priority
+        first = [s for s in streams if s.request.priority == top]
+        assert all(any(part.sequence is s for part in parts) for s in first)
+        total = sum(part.count for part in parts)
+        if due is None and all(s.request.priority >= top for s in running):
+            bound = pace.seconds(len(first)) * RULES.tpot_factor * PATIENCE[top]
+            assert total <= max(pace.tokens_within(bound), len(first)) + SMALLEST
+
+
+def test_tenants_take_turns() -> None:
+    fairness = Fairness()
+    greedy = [sequence(NORMAL, 1, tenant="greedy") for _ in range(10)]
+    for one in greedy:
+        fairness.stamp(one)
+    fairness.started(greedy[0])
+    late = sequence(NORMAL, 1, tenant="late")
+    fairness.stamp(late)
+    queue = sorted([*greedy[1:], late], key=lambda s: s.order)
+    assert queue[0] is late
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.0, 4.0])
+def test_weight_is_a_share(weight: float) -> None:
+    fairness = Fairness()
+    queue: list[Sequence] = []
+    for _ in range(40):
+        for tenant, share in (("heavy", weight), ("light", 1.0)):
+            queue.append(sequence(NORMAL, 1, tenant=tenant, weight=share))
+            fairness.stamp(queue[-1])
+    queue.sort(key=lambda s: s.virtual_start)
+    first = queue[: int(20 * (1 + weight) / weight)]
+    heavy = sum(1 for one in first if one.request.tenant == "heavy")
+    assert heavy / max(len(first) - heavy, 1) == pytest.approx(weight, rel=0.25)
+
+
+def test_floor_gives_a_share_of_the_time() -> None:
+    floor = Floor(0.05)
+    served = 0.0
+    for _ in range(10_000):
+        due = floor.due({FIRST, BATCH})
+        floor.spent(0.05, {FIRST, BATCH}, {FIRST, BATCH} if due == BATCH else {FIRST})
+        served += 0.05 if due == BATCH else 0.0
+    assert served / 500 == pytest.approx(0.05, rel=0.15)
+
+
+def test_floor_does_not_save_for_ever() -> None:
+    floor = Floor(0.5)
+    for _ in range(1000):
+        floor.spent(1.0, {FIRST, BATCH}, {FIRST})
+    turns = 0
+    while floor.due({FIRST, BATCH}) == BATCH:
+        floor.spent(0.1, {FIRST, BATCH}, {FIRST, BATCH})
+        turns += 1
+    assert turns <= MOST / 0.1 + 1
+    floor.spent(1.0, {FIRST}, {FIRST})
+    assert floor.due({FIRST, BATCH}) is None
