@@ -162,3 +162,10 @@ def test_one_core_needs_no_thought():
     for step in range(100):
         assert controller.choose(1, step * 0.1, LoadSample(5.0, 1.0)) == 1
         controller.observe(1, 0.01 * (1 + step % 7), step * 0.1 + 0.05)
+
+
+def test_large_models_share_a_full_machine_instead_of_crawling_on_one_core():
+    run = settled(Machine(2, step=0.6))
+    run.machine.others = 4
+    run.work(5)
+    assert run.work(30) > 0.9 * run.best()

@@ -15,9 +15,10 @@ from ai_assistant.engine.pace.step_times import DECODE_TOKENS
 
 CHUNK_TOKENS = 64
 """Larger steps are a kind of their own: barriers matter less to them."""
-LONG = 0.2
-"""Seconds of a large step from which more threads than free cores may be tried. A small one is
-only slow because of the others, and barriers would make that worse."""
+LONG = 0.3
+"""Seconds of a step, with the present threads on a calm machine, from which more threads than free
+cores may be tried. Barriers add 0.1 to 0.4 s to a step on a full machine (measured, 8 to 24
+layers): a vain try costs a step or two, not seventy."""
 DECODE, CHUNK, PROMPT = range(3)
 
 
@@ -48,6 +49,7 @@ class ThreadController:
         self._searches: dict[tuple[int, int], Search] = {}
         self._cores = self.most
         self._current = self._start(calibration)
+        self._settled = [self._searches[kind, self.most].count for kind in (DECODE, CHUNK, PROMPT)]
 
     def _start(self, calibration: Calibration | None) -> Search:
         for kind in (DECODE, CHUNK, PROMPT):
@@ -68,8 +70,15 @@ class ThreadController:
             self._change(cores, now)
         kind = kind_of(tokens)
         self._current = self._search(kind)
-        long = kind == PROMPT and self._current.expected(tokens) >= LONG
-        return self._current.next(tokens, now, self.most if long else cores)
+        allowed = self.most if self._long(kind, tokens) else cores
+        self._settled[kind] = min(self._current.count, allowed)
+        return self._current.next(tokens, now, allowed)
+
+    def _long(self, kind: int, tokens: int) -> bool:
+        calm = self._searches[kind, self.most]
+        if expected := calm.expected(tokens):
+            return expected * calm.count / self._current.count >= LONG
+        return kind == PROMPT and self._current.expected(tokens) >= LONG
 
     def observe(self, tokens: int, seconds: float, now: float) -> None:
         """The step that was asked for last took `seconds` and ended at `now`."""
@@ -79,12 +88,12 @@ class ThreadController:
     @property
     def decode(self) -> int:
         """The settled count for few tokens, whether or not a probe runs."""
-        return min(self._search(DECODE).count, self._cores)
+        return self._settled[DECODE]
 
     @property
     def prefill(self) -> int:
         """The settled count for many tokens."""
-        return self._search(PROMPT).count
+        return self._settled[PROMPT]
 
     @property
     def probing(self) -> bool:
@@ -95,6 +104,7 @@ class ThreadController:
         for kind in (DECODE, CHUNK, PROMPT):
             self._search(kind).leave(now)
         self._cores = cores
+        self._settled = [min(count, cores) for count in self._settled]
 
     def _search(self, kind: int) -> Search:
         """What is known for this kind with so many free cores."""
