@@ -14,7 +14,7 @@ from tests.kvcache.cold_blocks import (
     put_all,
 )
 
-from ai_assistant.kvcache.cold import ColdStore, quarantine
+from ai_assistant.kvcache.cold import ColdStore, Fetch, quarantine
 from ai_assistant.kvcache.cold.fetch import READ_AHEAD
 
 
@@ -22,9 +22,8 @@ def names(blocks: list[Block]) -> list[bytes]:
     return [block.name for block in blocks]
 
 
-def wait_for_reads(store: ColdStore, count: int) -> None:
-    """Until the reader has read `count` blocks of the first fetch."""
-    fetch = store._reader._fetches[0]  # pyright: ignore[reportPrivateUsage]
+def wait_for_reads(store: ColdStore, fetch: Fetch, count: int) -> None:
+    """Until the reader has read `count` blocks."""
     with store._lock:  # pyright: ignore[reportPrivateUsage]
         assert store._lock.wait_for(lambda: fetch._read >= count, SECONDS)  # pyright: ignore[reportPrivateUsage]
 
@@ -44,7 +43,7 @@ def test_no_more_than_two_blocks_are_read_ahead(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         put_all(store, *blocks)
         fetch = store.fetch(names(blocks))
-        wait_for_reads(store, READ_AHEAD)
+        wait_for_reads(store, fetch, READ_AHEAD)
         for path in files(tmp_path):
             path.unlink()
         for block in blocks[:READ_AHEAD]:
@@ -104,6 +103,16 @@ def test_a_cancelled_fetch_gives_nothing_and_guards_nothing(tmp_path: Path) -> N
         assert fetch.next(0) is None
         assert not any(store._index.guarded(name) for name in names(blocks))  # pyright: ignore[reportPrivateUsage]
         assert gives(store, *blocks)
+
+
+def test_cancelling_what_is_read_but_not_taken_is_no_success(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        put_all(store, Block(1))
+        fetch = store.fetch([Block(1).name])
+        wait_for_reads(store, fetch, 1)
+        fetch.cancel()
+        assert fetch.failed
+        assert not fetch.done
 
 
 def test_close_ends_a_fetch(tmp_path: Path) -> None:

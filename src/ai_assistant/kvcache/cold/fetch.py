@@ -46,8 +46,9 @@ class Fetch:
     def cancel(self) -> None:
         """No more is wanted."""
         with self._lock:
+            if not self.done:
+                self._stop()
             self._ready.clear()
-            self.end()
 
     @property
     def _over(self) -> bool:
@@ -82,6 +83,10 @@ class Fetch:
     def end(self) -> None:
         """Nothing more comes; what is read already may still be taken."""
         if not self._over:
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self._ended:
             self._index.unguard(self._names[self._read :])
             self._ended = True
         self._lock.notify_all()

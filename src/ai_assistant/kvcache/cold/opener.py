@@ -36,12 +36,14 @@ class Opener:
             return pending.tokens
         return self._read(name, lambda file, block: read_head(file, self._key, block).tokens)
 
-    def state(self, name: bytes) -> State | None:
-        """The state of a block; None when it is not there or bad."""
+    def queued(self, name: bytes) -> State | None:
+        """The state of a block that is not on disk yet."""
         with self._lock:
             pending = self._index.pending(name)
-        if pending is not None:
-            return pending.state
+        return pending.state if pending else None
+
+    def state(self, name: bytes) -> State | None:
+        """The state of a block on disk; None when it is not there or bad."""
         return self._read(name, lambda file, block: read_state(file, self._key, block)[1])
 
     @property

@@ -7,17 +7,22 @@ import threading
 
 
 class Speed:
-    """Bytes per second, a moving average; 0 until something was measured."""
+    """Bytes per second, of late more than of old; 0 until something was measured."""
 
-    _NEWEST = 0.2
+    _FADING = 0.9
 
     def __init__(self) -> None:
-        self.value = 0.0
+        self._bytes = self._seconds = 0.0
+
+    @property
+    def value(self) -> float:
+        """The average: large pieces weigh more than small ones."""
+        return self._bytes / self._seconds if self._seconds else 0.0
 
     def measured(self, count: int, seconds: float) -> None:
         """`count` bytes took that long."""
-        now = count / max(seconds, 1e-6)
-        self.value = now if not self.value else self.value + self._NEWEST * (now - self.value)
+        self._bytes = self._FADING * self._bytes + count
+        self._seconds = self._FADING * self._seconds + seconds
 
 
 def stay_behind() -> None:

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from ai_assistant.kvcache.blocks import State
 from ai_assistant.kvcache.cold.fetch import Fetch
 from ai_assistant.kvcache.cold.index import Index
 from ai_assistant.kvcache.cold.opener import Opener
@@ -47,12 +48,18 @@ class Reader:
     def _run(self) -> None:
         while (work := self._next()) is not None:
             fetch, name = work
-            begun = time.monotonic()
-            state = self._opener.state(name)
+            state = self._opener.queued(name)
+            if state is None:
+                state = self._timed(name)
             with self._lock:
                 fetch.deliver(state)
-                if state is not None:
-                    self.speed.measured(state.nbytes, time.monotonic() - begun)
+
+    def _timed(self, name: bytes) -> State | None:
+        begun = time.perf_counter()
+        state = self._opener.state(name)
+        if state is not None:
+            self.speed.measured(state.nbytes, time.perf_counter() - begun)
+        return state
 
     def _next(self) -> tuple[Fetch, bytes] | None:
         with self._lock:
