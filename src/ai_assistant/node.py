@@ -24,12 +24,16 @@ from ai_assistant.devices.plan import Machine, memory_need, plan_engine
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.server import new_loop, serve
 from ai_assistant.protocol.errors import AssistantError, EngineError
+from ai_assistant.protocol.frames import Pin
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.store.conversations import Conversations
 from ai_assistant.store.models import known_models as read_known_models
+from ai_assistant.store.pins import read_pins
 from ai_assistant.workers.local import LocalWorker
+
+log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
 START_SECONDS = 60.0
@@ -100,7 +104,7 @@ def _build_scheduler(settings: config.Settings) -> Scheduler:
     def make_worker(model: ModelInfo) -> tuple[Worker, int]:
         machine = Machine(cores=cores, memory_available=read_memory().available)
         plan = plan_engine(model, machine, settings.engine)
-        plan = plan_keeping(plan, settings.cache, _cache_place(settings), ())
+        plan = plan_keeping(plan, settings.cache, _cache_place(settings), _pins(settings))
         worker = LocalWorker(model, plan, max_restarts=settings.scheduler.max_restarts)
         return worker, memory_need(model, plan)
 
@@ -119,6 +123,15 @@ def _cache_place(settings: config.Settings) -> Place:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Place(str(folder), shutil.disk_usage(folder).free)
     return Place(str(folder), 0)
+
+
+def _pins(settings: config.Settings) -> tuple[Pin, ...]:
+    """A file that cannot be read must not keep a model from its users."""
+    try:
+        return read_pins(config.cache_dir(settings))
+    except AssistantError as error:
+        log.warning("The pinned prompts are not used: %s", error)
+        return ()
 
 
 def known_models(settings: config.Settings) -> tuple[ModelInfo, ...]:
