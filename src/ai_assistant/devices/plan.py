@@ -51,6 +51,7 @@ def plan_engine(model: ModelInfo, machine: Machine, settings: EngineSettings) ->
         threads_batch=threads,
         gpu_layers=settings.gpu_layers,
         kv_type=settings.kv_type,
+        share_weights=settings.share_weights,
         elastic_threads=not settings.threads,
         speculation=settings.speculation,
         batch_floor=settings.batch_floor,

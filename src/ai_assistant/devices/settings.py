@@ -28,6 +28,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How much slower an interactive stream may become while prompts are computed beside it."""
     gpu_layers: int = -1
     """-1: all that a GPU can take."""
+    share_weights: bool = False
+    """Several engines on one file hold its weights once; prompts are computed more slowly."""
     kv_type: KvType = "f16"
 
 

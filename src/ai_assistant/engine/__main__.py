@@ -46,7 +46,12 @@ def main() -> int:
 
 
 def _build(plan: EnginePlan, orders: Orders, reports: Reports) -> Engine | Embedder:
-    model = Model(plan.model_path, gpu_layers=plan.gpu_layers, on_progress=_teller(reports))
+    model = Model(
+        plan.model_path,
+        gpu_layers=plan.gpu_layers,
+        share_weights=plan.share_weights,
+        on_progress=_teller(reports),
+    )
     if plan.embedding:
         embedder = Embedder(plan, model, orders, reports)
         orders.start(EmbedIntake(model, plan.chunk).prepare)

@@ -388,6 +388,8 @@ class Engine:
             memory_bytes=self._process.memory_info().rss,
             threads=threads,
             threads_batch=threads_batch,
+            weights_shared_bytes=self._model.shared_weights,
+            weights_own_bytes=self._model.own_weights,
             cores_busy=self._tempo.load.other_cores,
             warm_hit_tokens=self._residence.hits.warm,
             cold_hit_tokens=self._residence.hits.cold,

@@ -20,6 +20,8 @@ GAUGES = {
     "cells_used": "Tokens of KV cache that are in use.",
     "cells_retained": "Of the used ones: kept from ended requests.",
     "warm_bytes": "Memory of ended sequences that can come back.",
+    "weights_shared_bytes": "Weights in the file's own pages, used by all processes with it.",
+    "weights_own_bytes": "Weights that the engine or a device holds for itself.",
     "cold_bytes": "The same on disk.",
     "cold_blocks": "Blocks on disk.",
     "cold_written_today": "Bytes written to disk today.",

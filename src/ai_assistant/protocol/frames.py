@@ -55,6 +55,8 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     threads_batch: int
     gpu_layers: int = -1
     """-1: all, on machines that have a GPU."""
+    share_weights: bool = False
+    """Use the file's own pages, which processes share, instead of a quicker copy of them."""
     kv_type: str = "f16"
     park_bytes: int = 1 << 30
     """Memory for the state of parked sequences; beyond it they are computed again."""

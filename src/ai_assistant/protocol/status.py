@@ -60,6 +60,10 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Threads that compute, now: of single tokens."""
     threads_batch: int = 0
     """The same of prompts."""
+    weights_shared_bytes: int = 0
+    """Weights in the file's own pages, which other processes with the same file use too."""
+    weights_own_bytes: int = 0
+    """Weights that this engine or a device holds for itself."""
     cores_busy: float = 0.0
     """Cores that other programs use, as far as this was measured."""
     cold_bytes: int = 0

@@ -3,6 +3,7 @@
 import collections
 import ctypes
 import os
+import re
 import sys
 import threading
 from typing import Any
@@ -22,6 +23,11 @@ LEVEL_WARN, LEVEL_ERROR, LEVEL_CONTINUED = 3, 4, 5
 complaints: collections.deque[str] = collections.deque(maxlen=20)
 """The latest warnings and errors: libllama's reasons are only in its log."""
 
+weights: dict[str, int] = {}
+"""Bytes of the latest model's weights by kind of buffer: only the log says it."""
+
+_WEIGHTS = re.compile(r"(\w+) model buffer size = +([\d.]+) MiB")
+
 _started = threading.Event()
 _level = 0
 
@@ -29,6 +35,8 @@ _level = 0
 def _log(level: int, text: bytes | None, _data: object) -> None:
     global _level
     _level = _level if level == LEVEL_CONTINUED else level
+    if text and (found := _WEIGHTS.search(text.decode("utf-8", "replace"))):
+        weights[found[1]] = weights.get(found[1], 0) + int(float(found[2]) * (1 << 20))
     if _level in (LEVEL_WARN, LEVEL_ERROR) and text:
         line = text.decode("utf-8", "replace")
         if line.strip():

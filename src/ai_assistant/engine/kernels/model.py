@@ -18,12 +18,22 @@ class Model:
     """Weights and vocabulary. Close it after the contexts that use it."""
 
     def __init__(
-        self, path: str, *, gpu_layers: int = -1, on_progress: Callable[[float], None] | None = None
+        self,
+        path: str,
+        *,
+        gpu_layers: int = -1,
+        share_weights: bool = False,
+        on_progress: Callable[[float], None] | None = None,
     ) -> None:
-        """Load `path`; `on_progress` hears 0 to 1. Raises `LoadError`."""
+        """Load `path`; `on_progress` hears 0 to 1. Raises `LoadError`.
+
+        `share_weights` forgoes the copy that the kernels rearrange for this processor: then all
+        processes that map the file use the same memory, and prompts are computed more slowly.
+        """
         libllama.start()
         params = llama.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
+        params.use_extra_bufts = not share_weights
 
         def report(fraction: float, _data: object) -> bool:
             if on_progress:
@@ -33,17 +43,29 @@ class Model:
         # Kept alive until the load returns: libllama holds only its address.
         params.progress_callback = callback = llama.llama_progress_callback(report)
         libllama.complaints.clear()
+        libllama.weights.clear()
         self.handle: Any = llama.llama_model_load_from_file(path.encode(), params)
         del callback
         if not self.handle:
             raise LoadError("; ".join(libllama.complaints) or "the kernels gave no reason")
         self.vocabulary = Vocabulary(self.handle)
+        self.weights = dict(libllama.weights)
 
     def close(self) -> None:
         """Free the memory."""
         if self.handle:
             llama.llama_model_free(self.handle)
             self.handle = None
+
+    @property
+    def shared_weights(self) -> int:
+        """Bytes that lie in the file's own pages: processes with the same file share them."""
+        return sum(size for kind, size in self.weights.items() if kind.endswith("Mapped"))
+
+    @property
+    def own_weights(self) -> int:
+        """Bytes that this process or a device holds for itself."""
+        return sum(self.weights.values()) - self.shared_weights
 
     @cached_property
     def metadata(self) -> dict[str, str]:

@@ -16,8 +16,8 @@ from ai_assistant.engine.pace.step_times import DECODE_TOKENS
 CHUNK_TOKENS = 64
 """Larger steps are a kind of their own: barriers matter less to them."""
 LONG = 0.3
-"""Seconds of a step, with the present threads on a calm machine, from which more threads than free
-cores may be tried. Barriers add 0.1 to 0.4 s to a step on a full machine (measured, 8 to 24
+"""Seconds of a step, with the present threads and no others, from which more threads than free cores
+may be tried. Barriers add 0.1 to 0.4 s to a step on a full machine (measured, 8 to 24
 layers): a vain try costs a step or two, not seventy."""
 DECODE, CHUNK, PROMPT = range(3)
 
@@ -75,10 +75,11 @@ class ThreadController:
         return self._current.next(tokens, now, allowed)
 
     def _long(self, kind: int, tokens: int) -> bool:
-        calm = self._searches[kind, self.most]
-        if expected := calm.expected(tokens):
-            return expected * calm.count / self._current.count >= LONG
-        return kind == PROMPT and self._current.expected(tokens) >= LONG
+        calm, current = self._searches[kind, self.most], self._current
+        here = current.expected(tokens) * current.count
+        # The calm figure may come from a moment that was not calm; none can be too small.
+        work = min(here, calm.expected(tokens) * calm.count or here * (kind == PROMPT))
+        return work / current.count >= LONG
 
     def observe(self, tokens: int, seconds: float, now: float) -> None:
         """The step that was asked for last took `seconds` and ended at `now`."""
