@@ -7,7 +7,7 @@ when it is missing and returns its path. `starter` is the model that ships.
 import argparse
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,12 +113,14 @@ def context_length(path: Path) -> int:
     return int(fields[f"{architecture}.context_length"].contents())
 
 
-def write(shape: Shape, path: Path, *, name: str, seed: int = 1) -> None:
+def write(
+    shape: Shape, path: Path, *, name: str, seed: int = 1, plan: Iterable["Tensor"] | None = None
+) -> None:
     """One tensor after the other to disk; no more than one is in memory."""
     writer = gguf.GGUFWriter(path, shape.architecture)
     _add_about(writer, shape, name)
     size = _copy_vocabulary(writer, shape)
-    plan = list(tensors(shape, size))
+    plan = list(tensors(shape, size) if plan is None else plan)
     for tensor in plan:
         writer.add_tensor_info(
             tensor.name, tensor.byte_shape, np.dtype(np.uint8), tensor.size, raw_dtype=tensor.kind
@@ -222,8 +224,7 @@ def _add_about(writer: gguf.GGUFWriter, shape: Shape, name: str) -> None:
 
 
 def _copy_vocabulary(writer: gguf.GGUFWriter, shape: Shape) -> int:
-    path = ensure_source() / "models" / f"ggml-vocab-{shape.vocabulary}.gguf"
-    reader = gguf.GGUFReader(path)
+    reader = gguf.GGUFReader(_vocabulary(shape))
     for key, field in reader.fields.items():
         if key.startswith("tokenizer."):
             element = field.types[-1] if len(field.types) > 1 else None
@@ -233,6 +234,16 @@ def _copy_vocabulary(writer: gguf.GGUFWriter, shape: Shape) -> int:
     size = len(reader.fields["tokenizer.ggml.tokens"].data)
     writer.add_vocab_size(size)
     return size
+
+
+def vocabulary_tokens(shape: Shape) -> list[str]:
+    """Its tokens as the file writes them."""
+    reader = gguf.GGUFReader(_vocabulary(shape))
+    return reader.fields["tokenizer.ggml.tokens"].contents()
+
+
+def _vocabulary(shape: Shape) -> Path:
+    return ensure_source() / "models" / f"ggml-vocab-{shape.vocabulary}.gguf"
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.devices.plan import Machine, memory_need, plan_engine
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.server import new_loop, serve
+from ai_assistant.kvcache.cold import shelf
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import Pin
 from ai_assistant.protocol.status import ModelInfo
@@ -121,8 +122,9 @@ def _cache_place(settings: config.Settings) -> Place:
     folder = config.cache_dir(settings)
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Place(str(folder), shutil.disk_usage(folder).free)
-    return Place(str(folder), 0)
+        free = shutil.disk_usage(folder).free
+        return Place(str(folder), used=shelf.status(folder).bytes, free=free)
+    return Place(str(folder), used=0, free=0)
 
 
 def _pins(settings: config.Settings) -> tuple[Pin, ...]:

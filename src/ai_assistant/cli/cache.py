@@ -13,7 +13,7 @@ from ai_assistant import config
 from ai_assistant.cli.errors import CommandError
 from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.cli.output import columns, duration, printable, size
-from ai_assistant.devices.keep import DISK_CAP, DISK_SHARE, GIGABYTE
+from ai_assistant.devices.keep import GIGABYTE, Place, disk_bytes
 from ai_assistant.devices.settings import CacheSettings
 from ai_assistant.kvcache.cold import shelf
 from ai_assistant.protocol.frames import Pin
@@ -92,12 +92,12 @@ def _models(count: int) -> str:
 
 def _cap(cache: _Cache, used: int) -> int:
     """Bytes that all models may have, as the node decides it."""
-    if cache.settings.disk_gb:
-        return int(cache.settings.disk_gb * GIGABYTE)
     place = cache.folder
     while not place.exists():
         place = place.parent
-    return min(DISK_CAP, int((shutil.disk_usage(place).free + used) * DISK_SHARE))
+    return disk_bytes(
+        cache.settings, Place(str(place), used=used, free=shutil.disk_usage(place).free)
+    )
 
 
 @command.command("ls")

@@ -13,9 +13,10 @@ DISK_CAP = 32 * GIGABYTE
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A folder and how many bytes its disk has left."""
+    """A folder, the bytes of blocks in it, and those that its disk has left."""
 
     folder: str
+    used: int
     free: int
 
 
@@ -32,9 +33,14 @@ def plan_keeping(
 def _cold(settings: CacheSettings, place: Place) -> ColdPlan | None:
     if not settings.disk:
         return None
-    fair = min(DISK_CAP, int(place.free * DISK_SHARE))
     return ColdPlan(
         folder=place.folder,
-        bytes=int(settings.disk_gb * GIGABYTE) or fair,
+        bytes=disk_bytes(settings, place),
         daily_bytes=int(settings.daily_write_gb * GIGABYTE),
     )
+
+
+def disk_bytes(settings: CacheSettings, place: Place) -> int:
+    """What all models' blocks together may take."""
+    fair = min(DISK_CAP, int((place.free + place.used) * DISK_SHARE))
+    return int(settings.disk_gb * GIGABYTE) or fair

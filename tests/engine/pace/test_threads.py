@@ -1,7 +1,7 @@
 import pytest
 from tests.engine.pace.machine import Machine, Run, settled
 
-from ai_assistant.engine.pace import LoadSample, ThreadController
+from ai_assistant.engine.pace import Calibration, LoadSample, ThreadController
 from ai_assistant.engine.pace.free_cores import FreeCores
 from ai_assistant.engine.pace.threads import candidates
 
@@ -169,3 +169,14 @@ def test_large_models_share_a_full_machine_instead_of_crawling_on_one_core():
     run.machine.others = 4
     run.work(5)
     assert run.work(30) > 0.9 * run.best()
+
+
+def test_a_collapse_while_calibrating_does_not_make_steps_look_long():
+    machine = Machine(2, step=0.03, barriers=100)
+    machine.others = 2
+    table = {(2, 1): 0.35, (2, 48): 0.7}
+    run = Run(machine, ThreadController(2, Calibration(2, 2, table)))
+    run.work(1)
+    begun = len(run.used)
+    run.work(30)
+    assert all(count == 1 for _, count in run.used[begun:])

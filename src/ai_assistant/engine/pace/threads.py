@@ -16,9 +16,9 @@ from ai_assistant.engine.pace.step_times import DECODE_TOKENS
 CHUNK_TOKENS = 64
 """Larger steps are a kind of their own: barriers matter less to them."""
 LONG = 0.3
-"""Seconds of a step, with the present threads and no others, from which more threads than free cores
-may be tried. Barriers add 0.1 to 0.4 s to a step on a full machine (measured, 8 to 24
-layers): a vain try costs a step or two, not seventy."""
+"""Seconds of a step, with the present threads and no others, from which more threads than there
+are free cores may be tried. Barriers add 0.1 to 0.4 s to a step on a full machine (measured, 8 to
+24 layers): a vain try costs a step or two, not seventy."""
 DECODE, CHUNK, PROMPT = range(3)
 
 
