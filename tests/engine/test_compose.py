@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_assistant.engine.compose import PATIENCE, SMALLEST, Part, Rules, compose
+from ai_assistant.engine.allowance import Allowance
+from ai_assistant.engine.compose import SMALLEST, Part, compose
 from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import MOST, Floor
 from ai_assistant.engine.sequence import Sequence
 from ai_assistant.protocol.requests import GenerateRequest, Priority, TextPrompt
 
-RULES = Rules(chunk=512, tpot_factor=2.0)
 FIRST, NORMAL, BATCH = Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH
 
 
@@ -56,36 +56,36 @@ def counts(parts: list[Part]) -> list[tuple[Priority, int]]:
     return [(part.sequence.request.priority, part.count) for part in parts]
 
 
-def test_prompt_beside_an_interactive_stream_keeps_its_pace() -> None:
-    parts = compose([sequence(FIRST, 1), sequence(NORMAL, 500)], Linear(), RULES)
-    # Alone 30 ms a step, so 60 ms: four tokens in all. The smallest piece goes in even so.
-    assert counts(parts) == [(FIRST, 1), (NORMAL, SMALLEST)]
+def test_piece_of_a_prompt_is_short_beside_an_interactive_stream() -> None:
+    running = [sequence(FIRST, 1), sequence(NORMAL, 500)]
+    # 100 ms: eight tokens in all, but the smallest piece is eight by itself.
+    assert counts(compose(running, Linear(), 512)) == [(FIRST, 1), (NORMAL, SMALLEST)]
+    assert counts(compose(running, Linear(each=0.001), 512)) == [(FIRST, 1), (NORMAL, 79)]
 
 
-def test_prompt_beside_a_batch_stream_takes_the_step() -> None:
-    parts = compose([sequence(FIRST, 500), sequence(BATCH, 1)], Linear(), RULES)
-    assert counts(parts) == [(BATCH, 1), (FIRST, 128)]
+def test_stream_that_can_spare_nothing_runs_alone() -> None:
+    running = [sequence(FIRST, 1), sequence(FIRST, 60), sequence(NORMAL, 1), sequence(BATCH, 500)]
+    assert counts(compose(running, Linear(), 512, spare=False)) == [(FIRST, 1)]
 
 
-def test_lower_streams_pause_where_they_would_slow_a_higher_one() -> None:
-    running = [sequence(FIRST, 1), *(sequence(BATCH, 1) for _ in range(8))]
-    assert counts(compose(running, Linear(), RULES)) == [(FIRST, 1)] + [(BATCH, 1)] * 3
-    assert len(compose(running, Linear(each=0.001), RULES)) == 9
+def test_prompt_takes_the_step_from_lower_streams() -> None:
+    for spare in (True, False):
+        parts = compose([sequence(FIRST, 500), sequence(BATCH, 1)], Linear(), 512, spare=spare)
+        assert counts(parts) == [(BATCH, 1), (FIRST, 127)] or counts(parts) == [
+            (BATCH, 1),
+            (FIRST, 128),
+        ]
 
 
 def test_lower_prompts_wait_for_higher_ones() -> None:
-    parts = compose([sequence(FIRST, 100), sequence(BATCH, 400)], Linear(), RULES)
+    parts = compose([sequence(FIRST, 100), sequence(BATCH, 400)], Linear(), 512)
     assert counts(parts) == [(FIRST, 100)]
 
 
 def test_class_whose_turn_it_is_goes_beside_the_others() -> None:
-    running = [
-        sequence(FIRST, 1),
-        sequence(FIRST, 300),
-        sequence(BATCH, 400),
-        *(sequence(BATCH, 1),) * 5,
-    ]
-    parts = counts(compose(running, Linear(), RULES, due=BATCH))
+    running = [sequence(FIRST, 1), sequence(FIRST, 300), sequence(BATCH, 400)]
+    running += [sequence(BATCH, 1) for _ in range(5)]
+    parts = counts(compose(running, Linear(), 512, due=BATCH, spare=False))
     assert (FIRST, 1) in parts
     assert sum(1 for part in parts if part == (BATCH, 1)) == 5
     assert any(priority == BATCH and count > 1 for priority, count in parts)
@@ -93,12 +93,12 @@ def test_class_whose_turn_it_is_goes_beside_the_others() -> None:
 
 def test_a_step_with_a_batch_prompt_is_short() -> None:
     slow, fast = Linear(), Linear(base=0.001, each=0.0001)
-    assert counts(compose([sequence(BATCH, 500)], slow, RULES)) == [(BATCH, 64)]
-    assert counts(compose([sequence(BATCH, 500)], fast, RULES)) == [(BATCH, 500)]
+    assert counts(compose([sequence(BATCH, 500)], slow, 512)) == [(BATCH, 64)]
+    assert counts(compose([sequence(BATCH, 500)], fast, 512)) == [(BATCH, 500)]
 
 
 def test_nothing_measured_yet() -> None:
-    parts = compose([sequence(NORMAL, 1), sequence(NORMAL, 900)], Unknown(), RULES)
+    parts = compose([sequence(NORMAL, 1), sequence(NORMAL, 900)], Unknown(), 512)
     assert counts(parts) == [(NORMAL, 1), (NORMAL, 128)]
 
 
@@ -107,15 +107,19 @@ def test_nothing_measured_yet() -> None:
     st.floats(0.0001, 0.1),
     st.floats(0.0001, 0.1),
     st.sampled_from([None, *Priority]),
+    st.booleans(),
 )
 def test_every_step_moves_somebody_and_fits(
-    wanted: list[tuple[Priority, int]], base: float, each: float, due: Priority | None
+    wanted: list[tuple[Priority, int]],
+    base: float,
+    each: float,
+    due: Priority | None,
+    spare: bool,
 ) -> None:
     running = sorted((sequence(p, r) for p, r in wanted), key=lambda s: s.order)
-    pace = Linear(base, each)
-    parts = compose(running, pace, RULES, due)
+    parts = compose(running, Linear(base, each), 512, due=due, spare=spare)
     assert bool(parts) == bool(running)
-    assert sum(part.count for part in parts) <= RULES.chunk
+    assert sum(part.count for part in parts) <= 512
     assert len({id(part.sequence) for part in parts}) == len(parts)
     assert all(1 <= part.count <= part.sequence.remaining for part in parts)
     streams = [s for s in running if s.remaining == 1]
@@ -123,10 +127,25 @@ def test_every_step_moves_somebody_and_fits(
         top = streams[0].request.priority
         first = [s for s in streams if s.request.priority == top]
         assert all(any(part.sequence is s for part in parts) for s in first)
-        total = sum(part.count for part in parts)
-        if due is None and all(s.request.priority >= top for s in running):
-            bound = pace.seconds(len(first)) * RULES.tpot_factor * PATIENCE[top]
-            assert total <= max(pace.tokens_within(bound), len(first)) + SMALLEST
+
+
+@given(st.floats(0.001, 0.1), st.floats(0.0005, 0.05), st.integers(1, 4), st.integers(50, 500))
+def test_streams_keep_their_pace_on_the_average(
+    base: float, each: float, streams: int, steps: int
+) -> None:
+    pace, allowance = Linear(base, each), Allowance(2.0)
+    running = [sequence(FIRST, 1) for _ in range(streams)] + [sequence(BATCH, 900)]
+    total = shared = longest = 0.0
+    for _ in range(steps):
+        parts = compose(running, pace, 512, spare=allowance.spare)
+        seconds = pace.seconds(sum(part.count for part in parts)) or 0.0
+        longest = max(longest, seconds)
+        total += seconds
+        shared += len(parts) > streams
+        allowance.passed(FIRST, pace.seconds(streams) or 0.0, seconds)
+    alone = steps * (pace.seconds(streams) or 0.0)
+    assert total <= 2 * alone + longest
+    assert shared >= 1
 
 
 def test_tenants_take_turns() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from ai_assistant.engine.compose import Pace, Part, Rules, compose
+from ai_assistant.engine.allowance import Allowance
+from ai_assistant.engine.compose import Pace, Part, compose, protected_streams
 from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import Floor
 from ai_assistant.engine.residence import Known, Residence
@@ -30,9 +31,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     slots: int
     retained: int
-    rules: Rules
+    chunk: int
     shares_prefixes: bool
     batch_floor: float = 0.05
+    tpot_factor: float = 2.0
 
 
 class Batcher:
@@ -53,6 +55,7 @@ class Batcher:
         self._limits = limits
         self._fairness = Fairness()
         self._floor = Floor(limits.batch_floor)
+        self._allowance = Allowance(limits.tpot_factor)
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.preemptions = 0
@@ -98,7 +101,12 @@ class Batcher:
         return parts
 
     def spent(self, parts: list[Part], seconds: float) -> None:
-        """A step with these parts took so long."""
+        """A step with these parts took so long. Called before they end."""
+        single = {id(part.sequence): part for part in parts if part.count == 1}
+        streams = protected_streams([part.sequence for part in single.values()])
+        priority = streams[0].request.priority if streams else None
+        alone = sum(1 + len(single[id(stream)].draft) for stream in streams)
+        self._allowance.passed(priority, self._pace.seconds(alone) or seconds, seconds)
         if self._mixed():
             served = {part.sequence.request.priority for part in parts}
             self._floor.spent(seconds, self._present(), served)
@@ -118,7 +126,13 @@ class Batcher:
     def _pick(self, due: Priority | None) -> list[Part]:
         """Parts whose cells are free; whoever has no room is parked, the newest first."""
         while True:
-            parts = compose(self.running, self._pace, self._limits.rules, due)
+            parts = compose(
+                self.running,
+                self._pace,
+                self._limits.chunk,
+                due=due,
+                spare=self._allowance.spare,
+            )
             parts = self._fit(parts)
             computing = any(sequence.restoring is None for sequence in self.running)
             if parts or not computing:

@@ -5,7 +5,6 @@ from pathlib import Path
 import msgspec
 
 from ai_assistant.engine.batcher import Batcher, Limits
-from ai_assistant.engine.compose import Rules
 from ai_assistant.engine.guesses import STEP_GUESSES, Guesses
 from ai_assistant.engine.identity import fingerprint
 from ai_assistant.engine.kernels import Context, Model
@@ -52,9 +51,10 @@ def build(plan: EnginePlan, model: Model) -> Parts:
     limits = Limits(
         slots=slots,
         retained=context.sequences - slots,
-        rules=Rules(plan.chunk, plan.tpot_factor),
+        chunk=plan.chunk,
         shares_prefixes=shares,
         batch_floor=plan.batch_floor,
+        tpot_factor=plan.tpot_factor,
     )
     batcher = Batcher(residence, tempo.times, limits, guesses.add)
     return Parts(context, cache, residence, tempo, guesses, batcher, cold)
