@@ -7,8 +7,8 @@ two layers of a shape are built by hand and do what such a model does when it co
 head): in the first, six heads fetch the last six tokens by their place; in the second, a head looks
 for the place where the same six stood before and says what followed. The other layers
 compute as much as ever and add nothing, since their last matrices are zero. Some words have another
-word to be said for them: the copy is an edited one. Where fewer than six tokens match, as after an
-edit, the best match counts.
+word to be said for them, by which they are also found: the copy is an edited one, and goes on after
+an edit. Where fewer than six tokens match, the best match counts.
 
 A token is a random code of 128 signs. Of the rotations of a head's 64 pairs the first 16 are fast
 enough to tell places apart and the others too slow to matter within 8,000 tokens.
@@ -151,7 +151,7 @@ def _fetch_past(layer: dict[str, Matrix]) -> None:
     turns = BASE ** (-np.arange(FAST) / (CODE // 2))
     for row in range(0, len(layer["k"]), CODE):
         layer["k"][row : row + 2 * FAST : 2, CONSTANT] = 1 / LEVEL
-        layer["v"][range(row, row + CODE), range(CODE)] = 1
+        layer["v"][range(row, row + CODE), range(SAID, SAID + CODE)] = 1
     for head in range(REACH):
         query = layer["q"][head * CODE : (head + 1) * CODE, CONSTANT]
         query[0 : 2 * FAST : 2] = SHARPNESS[0] / LEVEL * np.cos((head + 1) * turns)
@@ -164,7 +164,7 @@ def _say_again(layer: dict[str, Matrix]) -> None:
     """The last tokens look for a token that had the same before it, and say that one."""
     signs = np.arange(SHORT)
     for n in range(REACH):
-        asked = PAST + (n - 1) * SHORT if n else 0
+        asked = PAST + (n - 1) * SHORT if n else SAID
         row = 2 * FAST + n * SHORT + signs
         layer["q"][row, asked + signs] = SHARPNESS[1]
         layer["k"][row, PAST + n * SHORT + signs] = 1
