@@ -16,6 +16,8 @@ from ai_assistant.engine.pace.threads import candidates
 from ai_assistant.protocol.frames import EnginePlan
 
 CALIBRATION_SECONDS = 1.5
+DISTURBED = 0.25
+"""Cores that others may use while thread counts are compared."""
 
 
 class Tempo:
@@ -34,9 +36,13 @@ class Tempo:
         """Touch the weights and the shapes that will be used; find the thread counts to start
         with by measurement."""
         counts = candidates(self._plan.threads) if self._controller else [self._plan.threads]
+        self._source.sample(time.perf_counter())
         found = calibrate(self._time_step, counts, CALIBRATION_SECONDS)
+        disturbed = self._source.sample(time.perf_counter()).other_cores > DISTURBED
         if self._controller:
-            self._controller = ThreadController(self._plan.threads, found)
+            # Others computed too, the starting node for one: what was found is about them.
+            trusted = None if disturbed else found
+            self._controller = ThreadController(self._plan.threads, trusted)
         for (threads, tokens), seconds in found.table.items():
             if threads == _count(found, tokens):
                 self.times.observe(tokens, seconds)

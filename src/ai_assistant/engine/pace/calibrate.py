@@ -12,6 +12,8 @@ DECODE_STEP, PREFILL_STEP = 1, 48
 """Tokens of the steps that are measured."""
 ROUNDS = 7
 """Steps per count at most."""
+EQUAL = 1.05
+"""Counts that differ by less are the same: more threads lose less when cores become slow."""
 HOPELESS = 1.3
 """A count this much slower than the best is not measured again."""
 WORTH_IT = 1.05
@@ -59,8 +61,8 @@ def _common(decode: int, prefill: int, table: dict[tuple[int, int], float]) -> t
 
 
 def _best(seconds: dict[int, float]) -> int:
-    """The fastest, fewer threads among equals."""
-    return min(sorted(seconds), key=lambda count: seconds[count])
+    """The most threads among those that are about as fast as the fastest."""
+    return max(count for count in seconds if seconds[count] <= EQUAL * min(seconds.values()))
 
 
 class _Trial:

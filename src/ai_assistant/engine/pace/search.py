@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from ai_assistant.engine.pace.step_times import Curve
 
-BETTER, RESCUE = 0.95, 0.8
-"""Another count is taken when it needs at most this share of the time; after an alarm, since a
-collapse is never a matter of a few hundredths."""
+UP, DOWN, RESCUE = 0.97, 0.9, 0.8
+"""A higher or a lower count is taken when it needs at most this share of the time; the last one
+after an alarm, since a collapse is never a matter of a few hundredths. On virtual machines cores
+are now and then half as fast for a while: too few threads lose more by that than too many."""
 WORSE = 1.25
 """One step this much slower ends a probe."""
 LOOK, ENOUGH = 3, 16
@@ -40,8 +41,10 @@ be better than odd ones; all threads, or half of them, where one more or less is
 class Probe:
     """One attempt with another count. `level` is how slow the present count is now: 1 is normal."""
 
-    def __init__(self, count: int, level: float, turn: int) -> None:
+    def __init__(self, count: int, level: float, turn: int, limit: float) -> None:
+        """Better is what needs at most `limit` of the time."""
         self.count = count
+        self._limit = limit
         self.turn = turn
         self.alarm = level > 1
         self.curve = Curve()
@@ -62,7 +65,7 @@ class Probe:
         ratios = self._ratios
         if len(ratios) < LOOK:
             return False if ratios[-1] > WORSE else None
-        limit = RESCUE if self.alarm else BETTER
+        limit = self._limit
         mean = statistics.fmean(ratios)
         doubt = statistics.stdev(ratios) / len(ratios) ** 0.5
         if len(ratios) < ENOUGH and mean - doubt < limit < mean + doubt:
@@ -115,7 +118,7 @@ class Search:
             self._turn += 1
             place = far.get(OFFSETS[turn], at + OFFSETS[turn])
             if 0 <= place <= top and place != at:
-                self.probe = Probe(self._counts[place], 1.0, turn)
+                self.probe = Probe(self._counts[place], 1.0, turn, UP if place > at else DOWN)
                 return
 
     def _place(self, count: int) -> int:
@@ -172,7 +175,7 @@ class Search:
         half = self._place(max(1, self.count // 2))
         if half < at:
             level = statistics.fmean(self._ratios)
-            self.probe = Probe(self._counts[half], level, OFFSETS.index(-1))
+            self.probe = Probe(self._counts[half], level, OFFSETS.index(-1), RESCUE)
         else:
             self._deaf_until = now + self._interval
 
