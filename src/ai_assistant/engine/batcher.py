@@ -22,6 +22,8 @@ WORTH_WAITING = 64
 """Tokens in common with a prompt that is being computed, from which waiting for it pays."""
 RESERVE = 32
 """Cells per running sequence that admission leaves free, so that parking stays rare."""
+FETCH_SECONDS, FETCH_SHARE = 0.003, 0.1
+"""Blocks may come back for so long before a step, or for this share of the step before."""
 LOOK_AHEAD = 32
 """Waiting sequences that one admission looks at."""
 
@@ -59,6 +61,7 @@ class Batcher:
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.preemptions = 0
+        self._last_step = 0.0
 
     @property
     def busy(self) -> bool:
@@ -85,7 +88,7 @@ class Batcher:
         due = self._floor.due(self._present()) if self._mixed() else None
         if self.waiting:
             self._admit(due)
-        self._residence.fetch(self.running)
+        self._residence.fetch(self.running, max(FETCH_SECONDS, FETCH_SHARE * self._last_step))
         if self.running and self._cache.retained:
             # What has ended leaves the context, where its cells slow every step: a block a step,
             # so that nobody waits for many copies. After a pause it is saved already.
@@ -102,6 +105,7 @@ class Batcher:
 
     def spent(self, parts: list[Part], seconds: float) -> None:
         """A step with these parts took so long. Called before they end."""
+        self._last_step = seconds
         single = {id(part.sequence): part for part in parts if part.count == 1}
         streams = protected_streams([part.sequence for part in single.values()])
         priority = streams[0].request.priority if streams else None
@@ -126,18 +130,24 @@ class Batcher:
     def _pick(self, due: Priority | None) -> list[Part]:
         """Parts whose cells are free; whoever has no room is parked, the newest first."""
         while True:
-            parts = compose(
-                self.running,
-                self._pace,
-                self._limits.chunk,
-                due=due,
-                spare=self._allowance.spare,
-            )
+            parts = compose(self.running, self._pace, self._limits.chunk, due=due)
+            if due is None and not self._bearable(parts):
+                parts = compose(self.running, self._pace, self._limits.chunk, spare=False)
             parts = self._fit(parts)
             computing = any(sequence.restoring is None for sequence in self.running)
             if parts or not computing:
                 return parts
             self._park(max(self.running, key=_order))
+
+    def _bearable(self, parts: list[Part]) -> bool:
+        """Whether the streams of the highest class can spare what the others' part costs."""
+        single = [part.sequence for part in parts if part.count == 1]
+        streams = protected_streams(single)
+        alone = self._pace.seconds(len(streams))
+        if not streams or len(streams) == len(parts) or alone is None:
+            return True
+        total = self._pace.seconds(sum(part.count for part in parts)) or alone
+        return self._allowance.bears(streams[0].request.priority, total - alone)
 
     def _fit(self, parts: list[Part]) -> list[Part]:
         """The parts for which there is room, a prompt's cut to what there is."""

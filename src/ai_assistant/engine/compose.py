@@ -14,14 +14,17 @@ import msgspec
 from ai_assistant.engine.sequence import Sequence
 from ai_assistant.protocol.requests import Priority
 
-STEP_SECONDS = {Priority.INTERACTIVE: 0.5, Priority.NORMAL: 0.5, Priority.BATCH: 0.25}
+STEP_SECONDS = {Priority.INTERACTIVE: 1.0, Priority.NORMAL: 1.0, Priority.BATCH: 0.1}
 """How long a step with a prompt of each class may take where no stream waits for it."""
-EFFICIENT = {Priority.INTERACTIVE: 128, Priority.NORMAL: 128, Priority.BATCH: 64}
+EFFICIENT = {Priority.INTERACTIVE: 256, Priority.NORMAL: 256, Priority.BATCH: 64}
 """Tokens below which such a step would waste the machine, however long they take."""
 PAUSE_SECONDS = {Priority.INTERACTIVE: 0.1, Priority.NORMAL: 0.25, Priority.BATCH: 0.5}
 """How long a stream of each class may stand still for a piece of a prompt."""
-SMALLEST = 8
-"""Tokens of a prompt that a step beside streams computes at least."""
+SMALLEST = {Priority.INTERACTIVE: 16, Priority.NORMAL: 32, Priority.BATCH: 64}
+"""Tokens of a prompt that a step beside streams of each class computes at least."""
+TILE = 64
+"""From so many tokens in a step on, libllama's attention on processors works in tiles and passes
+over other sequences' cells quickly; a smaller step at a deep place can take longer."""
 
 
 class Pace(Protocol):
@@ -60,6 +63,10 @@ def compose(
     protected = protected_streams(writing)
     if protected and reading and reading[0].request.priority < protected[0].request.priority:
         protected = ()
+    if reading and writing and writing[0].request.priority == Priority.BATCH:
+        # Nobody watches these streams. In a step of their own they cost less: a stream in a
+        # prompt's step makes attention look at the cells of both.
+        writing, protected = [], ()
     others = spare or not protected
     streams = writing if others else _without_lower(writing, protected, due)
     parts = [Part(sequence, 1) for sequence in streams[:chunk]]
@@ -88,12 +95,19 @@ def _prompts(reading: list[Sequence], budget: int) -> list[Part]:
     priority = reading[0].request.priority
     parts: list[Part] = []
     for sequence in reading:
-        count = min(sequence.remaining, budget)
+        count = _piece(sequence.remaining, budget)
         if count <= 0 or sequence.request.priority != priority:
             break
         parts.append(Part(sequence, count))
         budget -= count
     return parts
+
+
+def _piece(remaining: int, budget: int) -> int:
+    """Tokens of one prompt: all that the budget allows, but no small rest for a step of its own."""
+    if TILE <= budget < remaining < budget + TILE:
+        return max(remaining - TILE, min(TILE, budget))
+    return min(remaining, budget)
 
 
 def _budget(
@@ -103,10 +117,8 @@ def _budget(
     room = max(chunk - streams, 0)
     if pace.seconds(1) is None:
         return min(room, max(chunk // 4, 1))
+    seconds, least = STEP_SECONDS[first.request.priority], EFFICIENT[first.request.priority]
     if protected:
-        seconds = PAUSE_SECONDS[protected[0].request.priority]
-        least = SMALLEST
-    else:
-        seconds = STEP_SECONDS[first.request.priority]
-        least = EFFICIENT[first.request.priority]
+        seconds = min(seconds, PAUSE_SECONDS[protected[0].request.priority])
+        least = SMALLEST[protected[0].request.priority]
     return min(room, max(pace.tokens_within(seconds) - streams, least))

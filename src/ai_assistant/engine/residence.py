@@ -197,14 +197,17 @@ class Residence:
 
     # Fetching.
 
-    def fetch(self, running: list[Sequence]) -> None:
-        """Put what has come of the blocks that sequences wait for into the context: one block a
-        step if others have work, else for as long as blocks come."""
+    def fetch(self, running: list[Sequence], seconds: float) -> None:
+        """Put what has come of the blocks that sequences wait for into the context, at least one
+        block and for at most so many seconds, if others have work; else for as long as blocks
+        come."""
         restoring = [sequence for sequence in running if sequence.restoring is not None]
         alone = len(restoring) == len(running)
+        end = time.perf_counter() + seconds
         for sequence in restoring:
-            while self._fetch_one(sequence, PATIENT_SECONDS if alone else 0.0) and alone:
-                pass
+            while self._fetch_one(sequence, PATIENT_SECONDS if alone else 0.0):
+                if not alone and time.perf_counter() > end:
+                    return
 
     def _fetch_one(self, sequence: Sequence, seconds: float) -> bool:
         """Whether a block came."""
