@@ -17,6 +17,7 @@ from tests.engine.test_engine import (
     step,
 )
 
+from ai_assistant.engine import batcher
 from ai_assistant.engine.kernels import Model
 from ai_assistant.kvcache.blocks import BLOCK, Block, BlockId, block_name, root_name
 from ai_assistant.kvcache.tiers import Piece, Restoring, Speeds, Tiers, worth_fetching
@@ -163,7 +164,9 @@ def test_branch_inside_a_block_uses_its_beginning(bench: MakeBench) -> None:
     assert_same_but_for_close_calls([collector.text("two")], alone)
 
 
-def test_abort_while_blocks_come_back(bench: MakeBench) -> None:
+def test_abort_while_blocks_come_back(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "FETCH_SECONDS", 0.0)
+    monkeypatch.setattr(batcher, "FETCH_SHARE", 0.0)
     engine = bench()
     engine.ask("one", LONG + chat("Hello!"), max_tokens=4)
     engine.run()
