@@ -50,7 +50,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "engine.threads": (0, 512),
     "engine.gpu_layers": (-1, float("inf")),
     "engine.batch_floor": (0, 1),
-    "engine.tpot_factor": (1, 100),
+    "engine.tpot_factor": (1.05, 100),
     "cache.disk_gb": (0, float("inf")),
     "cache.daily_write_gb": (0, float("inf")),
     "cache.memory_gb": (0, float("inf")),

@@ -5,6 +5,7 @@ ended sequences leave the context first, then the newest one of the lowest class
 import bisect
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Items
 
 import msgspec
 
@@ -94,8 +95,8 @@ class Batcher:
             # so that nobody waits for many copies. After a pause it is saved already.
             self._residence.evict_step()
         parts = self._pick(due)
-        free = self._cache.free_cells - sum(part.count for part in parts)
-        parts = self._guess(parts, free)
+        room = min(self._cache.free_cells, self._limits.chunk)
+        parts = self._guess(parts, room - sum(part.count for part in parts))
         for part in parts:
             sequence, start = part.sequence, part.sequence.computed
             self._cache.extend(sequence.slot, sequence.tokens[start : start + part.count])
@@ -110,10 +111,13 @@ class Batcher:
         streams = protected_streams([part.sequence for part in single.values()])
         priority = streams[0].request.priority if streams else None
         alone = sum(1 + len(single[id(stream)].draft) for stream in streams)
-        self._allowance.passed(priority, self._pace.seconds(alone) or seconds, seconds)
+        predicted = None if len(streams) == len(parts) else self._pace.seconds(alone)
+        self._allowance.passed(priority, predicted or seconds, seconds)
         if self._mixed():
             served = {part.sequence.request.priority for part in parts}
             self._floor.spent(seconds, self._present(), served)
+        else:
+            self._floor.clear()
 
     def _mixed(self) -> bool:
         """Whether sequences of more than one class want something."""
@@ -211,20 +215,48 @@ class Batcher:
     # Letting sequences in.
 
     def _admit(self, due: Priority | None) -> None:
+        """Start what may start. Who has to wait holds back its own class and those below it."""
+        blocked: Priority | None = None
         for sequence in self._candidates(due):
             priority = sequence.request.priority
-            # The class whose turn it is may have one place more than there are.
-            places = self._limits.slots + (priority == due and self._limits.retained > 0)
-            if len(self.running) >= places and not self._preempt(priority):
-                return
+            if blocked is not None and priority >= blocked:
+                continue
+            if not self._has_place(priority, due):
+                blocked = priority
+                continue
             known = self._residence.find(sequence)
             if self._better_to_wait(sequence, known.length):
                 continue
-            while self.running and not self._fits(sequence, known):
-                if not self._preempt(priority):
-                    return
-                known = self._residence.find(sequence)
-            self._start(sequence, known)
+            if not self._make_way(sequence, known, due):
+                blocked = priority
+                continue
+            # What was known may have been with a sequence that has just been parked.
+            self._start(sequence, self._residence.find(sequence))
+
+    def _has_place(self, priority: Priority, due: Priority | None) -> bool:
+        """Whether a sequence of this class may run beside its equals and betters. The class whose
+        turn it is may have one place more than there are."""
+        places = self._limits.slots + (priority == due and self._limits.retained > 0)
+        return sum(1 for one in self.running if one.request.priority <= priority) < places
+
+    def _make_way(self, sequence: Sequence, known: Known, due: Priority | None) -> bool:
+        """Park lower classes until there are a place and cells; False, and nothing is parked,
+        where that would not do."""
+        priority = sequence.request.priority
+        lower = [s for s in self.running if priority < s.request.priority != due]
+        if self.running and not self._fits(sequence, known, without=lower):
+            return False
+        while len(self.running) > self._limits.slots - (priority != due):
+            if not self._preempt(lower):
+                if len(self.running) > self._limits.slots:
+                    return False
+                break
+        while self.running and not self._fits(sequence, known):
+            if not self._preempt(lower):
+                return False
+        if not self._cache.free_ids:
+            self._residence.evict()
+        return True
 
     def _candidates(self, due: Priority | None) -> list[Sequence]:
         first = self.waiting[:LOOK_AHEAD]
@@ -233,11 +265,12 @@ class Batcher:
         turn = next((s for s in self.waiting if s.request.priority == due), None)
         return first if turn is None else [turn, *(s for s in first if s is not turn)]
 
-    def _preempt(self, priority: Priority) -> bool:
-        """Park the newest sequence of the lowest class, if that class is below `priority`."""
-        victim = max(self.running, key=_order, default=None)
-        if victim is None or victim.request.priority <= priority:
+    def _preempt(self, lower: list[Sequence]) -> bool:
+        """Park the newest of these, of the lowest class; False when none is left."""
+        if not lower:
             return False
+        victim = max(lower, key=_order)
+        lower.remove(victim)
         self._park(victim)
         self.preemptions += 1
         return True
@@ -260,12 +293,14 @@ class Batcher:
                     return True
         return False
 
-    def _fits(self, sequence: Sequence, known: Known) -> bool:
-        need = len(sequence.tokens) + RESERVE * (len(self.running) + 1)
+    def _fits(self, sequence: Sequence, known: Known, without: Items[Sequence] = ()) -> bool:
+        """Whether its cells are free, or would be `without` some of those that run."""
+        stay = [one for one in self.running if one not in without]
+        need = len(sequence.tokens) + RESERVE * (len(stay) + 1)
         if known.hot and not self._cache.is_retained(known.holder):
             need -= known.hot
-        booked = sum(other.remaining for other in self.running)
-        return self._residence.fits_free(need + booked)
+        booked = sum(other.remaining for other in stay)
+        return self._cache.available([one.slot for one in without]) >= need + booked
 
     def _start(self, sequence: Sequence, known: Known) -> None:
         self.waiting.remove(sequence)

@@ -86,7 +86,8 @@ class Engine:
             return
         deadline = time.perf_counter() + CLOSE_SECONDS
         while time.perf_counter() < deadline and self._residence.save_step():
-            pass
+            while self._cold.crowded and time.perf_counter() < deadline:
+                self._cold.flush(0.1)
         self._cold.close(max(deadline - time.perf_counter(), 0.1))
 
     @property
@@ -109,6 +110,8 @@ class Engine:
         self._outbox.flush()
         self.report(now=True)
         while not self._take_within(IDLE_SECONDS) and not self._draining:
+            if self._cold and self._cold.crowded:
+                continue  # what is saved now would not be written
             if not self._residence.save_step():
                 self._cache.check_integrity()
                 self._residence.tiers.warm.check_integrity()
@@ -178,11 +181,12 @@ class Engine:
         self._step_started = time.perf_counter()
         batch = self._context.batch
         batch.clear()
-        for part in parts:
-            self._put(batch, part)
-        self._tempo.begin(batch.size)
         begun = time.perf_counter()
         try:
+            for part in parts:
+                self._put(batch, part)
+            self._tempo.begin(batch.size)
+            begun = time.perf_counter()
             self._context.decode(batch)
         except NoRoom:
             if not self._batcher.make_room(parts):
@@ -231,7 +235,7 @@ class Engine:
             if sequence.remaining == 0:
                 ready.append(part)
             elif prompt_tokens:
-                self._checkpoint(sequence)
+                self._checkpoint(part)
         if ready:
             generated = self._choose(ready)
         self._outbox.tick()
@@ -251,10 +255,11 @@ class Engine:
         if prompt_tokens:
             self._residence.speeds.prefill = self._statistics.prefill.per_second
 
-    def _checkpoint(self, sequence: Sequence) -> None:
+    def _checkpoint(self, part: Part) -> None:
         """A state that cannot be cut later is kept now and then while a long prompt is computed."""
-        if sequence.computed // CHECKPOINT > (sequence.computed - self._plan.chunk) // CHECKPOINT:
-            self._residence.checkpoint(sequence)
+        computed = part.sequence.computed
+        if computed // CHECKPOINT > (computed - part.count) // CHECKPOINT:
+            self._residence.checkpoint(part.sequence)
 
     def _choose(self, ready: list[Part]) -> int:
         """Tokens for all that are ready; how many."""

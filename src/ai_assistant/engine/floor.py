@@ -25,6 +25,10 @@ class Floor:
                 return priority
         return None
 
+    def clear(self) -> None:
+        """Only one class wants anything: nobody is passed over."""
+        self._credit = dict.fromkeys(Priority, 0.0)
+
     def spent(
         self, seconds: float, present: Collection[Priority], served: Collection[Priority]
     ) -> None:

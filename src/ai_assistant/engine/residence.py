@@ -36,6 +36,8 @@ WORTH_DISK = BLOCK
 """Shorter sequences are not written to disk."""
 PATIENT_SECONDS = 0.005
 """How long an engine that has nothing else to do waits for a block before it looks around."""
+ALONE_SECONDS = 0.05
+"""How long blocks may come back before new orders are looked at, if nobody else has work."""
 SMOOTH = 0.2
 """Weight of the newest measurement."""
 
@@ -127,7 +129,9 @@ class Residence:
         if not salt or not self._pinned:
             return own
         shared = max(common_prefix(pin, tokens, 0) for pin in self._pinned)
-        public = self.tiers.find(tokens[:shared], self.cache.root_of(b""))
+        # A whole state is found from one token further on.
+        reach = shared + (not self._shares_prefixes)
+        public = self.tiers.find(tokens[:reach], self.cache.root_of(b""))
         return max(own, public, key=_reach)
 
     def fits_free(self, cells: int) -> bool:
@@ -198,15 +202,14 @@ class Residence:
     # Fetching.
 
     def fetch(self, running: list[Sequence], seconds: float) -> None:
-        """Put what has come of the blocks that sequences wait for into the context, at least one
-        block and for at most so many seconds, if others have work; else for as long as blocks
-        come."""
+        """Put what has come of the blocks that sequences wait for into the context: at least one
+        block, and for at most so many seconds if others have work."""
         restoring = [sequence for sequence in running if sequence.restoring is not None]
         alone = len(restoring) == len(running)
-        end = time.perf_counter() + seconds
+        end = time.perf_counter() + (ALONE_SECONDS if alone else seconds)
         for sequence in restoring:
             while self._fetch_one(sequence, PATIENT_SECONDS if alone else 0.0):
-                if not alone and time.perf_counter() > end:
+                if time.perf_counter() > end:
                     return
 
     def _fetch_one(self, sequence: Sequence, seconds: float) -> bool:
@@ -259,7 +262,8 @@ class Residence:
             sequence.computed -= 1
             self._cells.trim(sequence.slot, sequence.computed)
             self.cache.shrink(sequence.slot, sequence.computed)
-        sequence.cached = sequence.computed
+        if not sequence.first_token_at:
+            sequence.cached = min(sequence.computed, sequence.prompt_length)
 
     # Ending.
 
@@ -306,6 +310,9 @@ class Residence:
         for index in range(saved // BLOCK, len(names)):
             parent = names[index - 1] if index else self.cache.root(slot)
             self._saved[slot] = (index + 1) * BLOCK
+            if durable and not self.tiers.write(names[index]):
+                self._passing.add(slot)  # what follows could not be found behind the gap
+                durable = False
             if pinned or not self.tiers.has(names[index]):
                 start = index * BLOCK
                 block = BlockId(parent, names[index], BLOCK)
@@ -332,7 +339,8 @@ class Residence:
         end = start + block.count
         state = self._cells.save_range(slot, start, end)
         tokens = self.cache.tokens(slot)[start:end]
-        self.tiers.put(Block(block, tokens, state), durable=durable, pinned=pinned)
+        if not self.tiers.put(Block(block, tokens, state), durable=durable, pinned=pinned):
+            self._passing.add(slot)
 
     def _save_whole(self, slot: int, *, durable: bool, pinned: bool = False) -> bool:
         tokens = self.cache.tokens(slot)

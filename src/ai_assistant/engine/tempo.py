@@ -16,6 +16,8 @@ from ai_assistant.engine.pace.threads import candidates
 from ai_assistant.protocol.frames import EnginePlan
 
 CALIBRATION_SECONDS = 1.5
+SMALL_STEPS, SMALL_SECONDS = (2, 4, 8, 16), 1.0
+"""Tokens of the steps that are measured beside those, and how long that may take."""
 DISTURBED = 0.25
 """Cores that others may use while thread counts are compared."""
 
@@ -46,7 +48,16 @@ class Tempo:
         for (threads, tokens), seconds in found.table.items():
             if threads == _count(found, tokens):
                 self.times.observe(tokens, seconds)
-        self._set(found.decode if self._controller else self._plan.threads, found.prefill)
+        self._learn_small_steps(found.decode)
+
+    def _learn_small_steps(self, threads: int) -> None:
+        """Between one token and a prompt time does not grow along a line: guesses need to know."""
+        end = time.perf_counter() + SMALL_SECONDS
+        for tokens in SMALL_STEPS:
+            seconds = min(self._time_step(threads, tokens) for _ in range(2))
+            self.times.observe(tokens, seconds)
+            if time.perf_counter() + 4 * seconds > end:
+                break
 
     def _time_step(self, threads: int, tokens: int) -> float:
         """Seconds of a step over an empty context."""

@@ -81,6 +81,10 @@ class KvCache:
         """Ended sequences that are kept, the least recently used one first."""
         return list(self._retained)
 
+    def available(self, sequences: Sequence[int] = ()) -> int:
+        """Cells that are free or would be without the retained sequences and these."""
+        return self.ledger.free + self.ledger.would_free([*self._retained, *sequences])
+
     def retained_cells(self) -> int:
         """Cells that giving up all retained sequences would free."""
         return self.ledger.would_free(self._retained)

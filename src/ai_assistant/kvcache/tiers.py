@@ -179,18 +179,29 @@ class Tiers:
         """Whether the block is in either tier."""
         return self.warm.get(name) is not None or (self.cold is not None and self.cold.has(name))
 
-    def put(self, block: Block, *, durable: bool, pinned: bool = False) -> None:
-        """Keep a block, with `durable` also on disk. It takes the place of its own beginnings."""
+    def write(self, name: bytes) -> bool:
+        """Have a warm block on disk too; False when the disk does not take it now."""
+        block = self.warm.get(name)
+        if self.cold is None or block is None or self.cold.has(name):
+            return True
+        return self.cold.put(block.id, block.tokens, block.state)
+
+    def put(self, block: Block, *, durable: bool, pinned: bool = False) -> bool:
+        """Keep a block, with `durable` also on disk; False when the disk does not take it now. It
+        takes the place of its own beginnings."""
         replaced: bytes | None = None
         if self._shares_prefixes:
             for old in self.warm.children(block.id.parent):
-                shorter = old.id.count < block.id.count
+                shorter = old.id.count < block.id.count and old.id.name not in self.warm.pinned
                 if shorter and common_prefix(old.tokens, block.tokens, 0) == old.id.count:
                     self.warm.drop(old.id.name)
                     replaced = old.id.name
         self.warm.put(block, pinned=pinned)
         if durable and self.cold:
-            self.cold.put(block.id, block.tokens, block.state, replaces=replaced, pinned=pinned)
+            return self.cold.put(
+                block.id, block.tokens, block.state, replaces=replaced, pinned=pinned
+            )
+        return True
 
     def used(self, chain: Iterable[bytes]) -> None:
         """These blocks were useful; in the order of their tokens."""

@@ -35,6 +35,8 @@ class WarmStore:
         """Keep a block, a pinned one for ever; False when that would cost the blocks before it."""
         if pinned:
             self.pinned.add(block.id.name)
+        if block.state.nbytes > self._budget:
+            return False
         if block.id.name in self._blocks:
             self._blocks.move_to_end(block.id.name)
             return True

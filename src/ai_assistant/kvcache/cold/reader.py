@@ -1,5 +1,6 @@
 """The thread that fetches: it reads, verifies and unpacks ahead of the engine."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -10,6 +11,8 @@ from ai_assistant.kvcache.cold.fetch import Fetch
 from ai_assistant.kvcache.cold.index import Index
 from ai_assistant.kvcache.cold.opener import Opener
 from ai_assistant.kvcache.cold.pace import Speed
+
+log = logging.getLogger(__name__)
 
 
 class Reader:
@@ -56,7 +59,11 @@ class Reader:
 
     def _timed(self, name: bytes) -> State | None:
         begun = time.perf_counter()
-        state = self._opener.state(name)
+        try:
+            state = self._opener.state(name)
+        except Exception as error:  # noqa: BLE001 - who waits must hear of it: a miss
+            log.warning("A block of the KV cache could not be read: %r", error)
+            return None
         if state is not None:
             self.speed.measured(state.nbytes, time.perf_counter() - begun)
         return state

@@ -17,7 +17,7 @@ from ai_assistant.kvcache.cold.opener import Opener
 from ai_assistant.kvcache.cold.reader import Reader
 from ai_assistant.kvcache.cold.room import Room
 from ai_assistant.kvcache.cold.tokens import TokenCache
-from ai_assistant.kvcache.cold.writer import Writer
+from ai_assistant.kvcache.cold.writer import QUEUE_BYTES, Writer
 
 
 class ColdStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +183,12 @@ class ColdStore:
             self._writer.stop()
         self._reader.close(max(0.1, end - time.monotonic()))
         self._writer.join(max(0.1, end - time.monotonic()))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the queue is half full: puts may soon be refused."""
+        with self._lock:
+            return self._index.pending_bytes > QUEUE_BYTES // 2
 
     @property
     def status(self) -> ColdStatus:
