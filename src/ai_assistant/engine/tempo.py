@@ -15,8 +15,8 @@ from ai_assistant.engine.pace import (
 from ai_assistant.engine.pace.threads import candidates
 from ai_assistant.protocol.frames import EnginePlan
 
-CALIBRATION_SECONDS = 1.5
-SMALL_STEPS, SMALL_SECONDS = (2, 4, 8, 16), 1.0
+CALIBRATION_SECONDS = 0.8
+SMALL_STEPS, SMALL_SECONDS = (2, 4, 8, 16), 0.4
 """Tokens of the steps that are measured beside those, and how long that may take."""
 DISTURBED = 0.25
 """Cores that others may use while thread counts are compared."""
