@@ -44,8 +44,9 @@ class Context:
         """`chunk` tokens and `outputs` rows of logits at most per call. Raises `LoadError`."""
         self.model = model
         # One id more where ranges can be saved: a blob is always that of a whole sequence.
-        self._scratch = min(sequences, MAX_SEQUENCES - 1) if model.shares_prefixes else -1
-        self.sequences = self._scratch if model.shares_prefixes else min(sequences, MAX_SEQUENCES)
+        ranges = model.shares_prefixes and not embedding
+        self._scratch = min(sequences, MAX_SEQUENCES - 1) if ranges else -1
+        self.sequences = self._scratch if ranges else min(sequences, MAX_SEQUENCES)
         self.batch = Batch(chunk)
         params = llama.llama_context_default_params()
         params.n_ctx = cells
