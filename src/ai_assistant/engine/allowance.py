@@ -8,7 +8,7 @@ a large piece they run alone for a while.
 
 from ai_assistant.protocol.requests import Priority
 
-PATIENCE = {Priority.INTERACTIVE: 1.0, Priority.NORMAL: 4.0, Priority.BATCH: 32.0}
+PATIENCE = {Priority.INTERACTIVE: 1.0, Priority.NORMAL: 16.0, Priority.BATCH: 32.0}
 """Times `tpot_factor`: how much slower streams of each class may become."""
 MOST, LEAST = 0.5, -0.5
 """Seconds that the account holds at most, and owes at most."""

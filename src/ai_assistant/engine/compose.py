@@ -16,11 +16,11 @@ from ai_assistant.protocol.requests import Priority
 
 STEP_SECONDS = {Priority.INTERACTIVE: 1.0, Priority.NORMAL: 1.0, Priority.BATCH: 0.1}
 """How long a step with a prompt of each class may take where no stream waits for it."""
-EFFICIENT = {Priority.INTERACTIVE: 256, Priority.NORMAL: 256, Priority.BATCH: 64}
+EFFICIENT = {Priority.INTERACTIVE: 512, Priority.NORMAL: 512, Priority.BATCH: 64}
 """Tokens below which such a step would waste the machine, however long they take."""
 PAUSE_SECONDS = {Priority.INTERACTIVE: 0.1, Priority.NORMAL: 0.25, Priority.BATCH: 0.5}
 """How long a stream of each class may stand still for a piece of a prompt."""
-SMALLEST = {Priority.INTERACTIVE: 16, Priority.NORMAL: 32, Priority.BATCH: 64}
+SMALLEST = {Priority.INTERACTIVE: 16, Priority.NORMAL: 128, Priority.BATCH: 64}
 """Tokens of a prompt that a step beside streams of each class computes at least."""
 TILE = 64
 """From so many tokens in a step on, libllama's attention on processors works in tiles and passes

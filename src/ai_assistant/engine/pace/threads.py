@@ -11,8 +11,10 @@ from ai_assistant.engine.pace.calibrate import Calibration
 from ai_assistant.engine.pace.free_cores import FreeCores
 from ai_assistant.engine.pace.load import LoadSample
 from ai_assistant.engine.pace.search import Search
-from ai_assistant.engine.pace.step_times import DECODE_TOKENS
 
+FEW = 2
+"""Steps of so many tokens wait for memory, and more threads may gain nothing; from there on they
+compute: eight streams on two cores gained nearly twice from the second one."""
 CHUNK_TOKENS = 64
 """Larger steps are a kind of their own: barriers matter less to them."""
 LONG = 0.3
@@ -35,7 +37,7 @@ def candidates(most: int) -> list[int]:
 
 def kind_of(tokens: int) -> int:
     """The kind of a step."""
-    return DECODE if tokens <= DECODE_TOKENS else CHUNK if tokens <= CHUNK_TOKENS else PROMPT
+    return DECODE if tokens <= FEW else CHUNK if tokens <= CHUNK_TOKENS else PROMPT
 
 
 class ThreadController:
