@@ -23,6 +23,10 @@ QUOTA_INTERVAL = 5.0
 _NEVER = -1e9
 
 
+STALE = 1.0
+"""Seconds between two looks after which their mean is not believed."""
+
+
 class LoadSample(msgspec.Struct, frozen=True):
     """The machine over the latest interval."""
 
@@ -55,7 +59,7 @@ class Load:
         self._at = self._quota_at = _NEVER
         self._interval = INTERVAL
         self._busy: float | None = None
-        self._own = 0.0
+        self._own = self._others = 0.0
         self._group: Group | None = None
         self._throttles: int | None = None
         self._sample = LoadSample(0.0, float(len(self._cores)))
@@ -72,10 +76,14 @@ class Load:
         busy, own, elapsed = self._machine.busy_seconds(), self._own_seconds(), now - self._at
         self._interval = max(INTERVAL, (time.thread_time() - begun) / EFFORT)
         cores, other, idle = float(len(self._cores)), 0.0, math.inf
-        if busy is not None and self._busy is not None:
+        if elapsed > STALE:
+            # A mean over a pause of ours says little of now: what was last seen at work stands.
+            other = self._others
+        elif busy is not None and self._busy is not None:
             used = (busy - self._busy) / elapsed
             other = min(cores, max(0.0, used - (own - self._own) / elapsed))
             idle = max(0.0, cores - used)
+        self._others = other
         self._busy, self._own, self._at = busy, own, now
         throttled = self._read_group(now)
         usable = min(cores, self._group.cores) if self._group else cores
