@@ -41,6 +41,8 @@ NOTHING_COLD = ColdStatus(
     read_bytes_per_second=0.0,
     write_bytes_per_second=0.0,
 )
+HOLD_SECONDS = 1.0
+"""How long the disk waits after a step began, unless a rest begins before."""
 CLOSE_SECONDS = 20.0
 """How long an orderly end may take to write what is not on disk yet."""
 
@@ -109,6 +111,8 @@ class Engine:
         """Wait for an order; use a pause for what nobody should wait for."""
         self._outbox.flush()
         self.report(now=True)
+        if self._cold:
+            self._cold.hold(0.0)
         while not self._take_within(IDLE_SECONDS) and not self._draining:
             if self._cold and self._cold.crowded:
                 continue  # what is saved now would not be written
@@ -179,6 +183,8 @@ class Engine:
             # A prompt takes long: what is written already must not wait for it.
             self._outbox.flush()
         self._step_started = time.perf_counter()
+        if self._cold:
+            self._cold.hold(HOLD_SECONDS)
         batch = self._context.batch
         batch.clear()
         begun = time.perf_counter()

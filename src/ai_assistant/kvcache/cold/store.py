@@ -170,8 +170,13 @@ class ColdStore:
 
     # The end.
 
+    def hold(self, seconds: float) -> None:
+        """Write nothing for so long, if it can wait: tokens are computed. 0 ends that."""
+        self._writer.held_until = time.monotonic() + seconds
+
     def flush(self, seconds: float) -> bool:
         """Wait until nothing is left to be written; False when the time is over before."""
+        self.hold(0.0)
         with self._lock:
             return self._lock.wait_for(lambda: self._writer.idle, seconds)
 

@@ -18,6 +18,8 @@ from ai_assistant.kvcache.cold.room import Room
 
 _log = logging.getLogger(__name__)
 QUEUE_BYTES = 256 << 20
+PATIENCE = 5.0
+"""Seconds that a queued block may wait while the processors are needed."""
 REST_SECONDS = 60.0
 
 
@@ -45,6 +47,9 @@ class Writer:
         self._placer = Placer(home, index, room, chores, lock)
         self._lock = lock
         self._puts: deque[Pending] = deque()
+        self._oldest = 0.0
+        self.held_until = 0.0
+        """A moment of the steady clock: somebody else needs the processors until then."""
         self._busy = True
         self._off = self._stopping = self._warned = False
         self._rests_until = 0.0
@@ -63,6 +68,8 @@ class Writer:
             return False
         if waiting and waiting + size > QUEUE_BYTES:
             return False
+        if not self._puts:
+            self._oldest = time.monotonic()
         self._index.expect(pending)
         self._puts.append(pending)
         self._lock.notify_all()
@@ -125,8 +132,16 @@ class Writer:
                 self._busy = False
                 self._lock.notify_all()
                 self._lock.wait()
+            while wait and self._puts and self._held():
+                self._lock.wait(0.05)
             self._busy = True
             return self._puts.popleft() if self._puts else None
+
+    def _held(self) -> bool:
+        """Whether to stay behind: not for long, and not when much waits."""
+        now = time.monotonic()
+        patient = now - self._oldest < PATIENCE and self._index.pending_bytes < QUEUE_BYTES // 2
+        return patient and now < self.held_until and not self._stopping
 
     def _turn(self, pending: Pending | None, half: Half | None) -> Half | None:
         """Finish the block that is half written and write the next one by half."""
