@@ -42,13 +42,13 @@ def test_equals_do_not_throw_each_other_out(bench: MakeBench) -> None:
 
 
 def test_class_whose_turn_it_is_works_although_all_places_are_taken(bench: MakeBench) -> None:
-    engine = bench(slots=2, batch_floor=0.5)
+    engine = bench(slots=2, batch_floor=0.5, speculation=False)
     for index in range(4):
         engine.ask(f"urgent{index}", STORY, max_tokens=150, priority=Priority.INTERACTIVE)
     engine.ask("batch", chat("Hello!"), max_tokens=8, priority=Priority.BATCH)
     steps(engine, 140)
     assert not engine.engine._batcher.of_request("batch"), "it has not come to its end"
-    assert engine.engine._batcher.of_request("urgent0")
+    assert any(engine.engine._batcher.of_request(f"urgent{index}") for index in range(4))
     engine.run()
 
 
