@@ -107,10 +107,9 @@ class Batcher:
     def spent(self, parts: list[Part], seconds: float) -> None:
         """A step with these parts took so long. Called before they end."""
         self._last_step = seconds
-        single = {id(part.sequence): part for part in parts if part.count == 1}
-        streams = protected_streams([part.sequence for part in single.values()])
-        priority = streams[0].request.priority if streams else None
-        alone = sum(1 + len(single[id(stream)].draft) for stream in streams)
+        streams = _protected(parts)
+        priority = streams[0].sequence.request.priority if streams else None
+        alone = sum(1 + len(part.draft) for part in streams)
         predicted = None if len(streams) == len(parts) else self._pace.seconds(alone)
         self._allowance.passed(priority, predicted or seconds, seconds)
         if self._mixed():
@@ -121,12 +120,9 @@ class Batcher:
 
     def _mixed(self) -> bool:
         """Whether sequences of more than one class want something."""
-        if self.running and self.waiting:
-            first = min(self.running[0].request.priority, self.waiting[0].request.priority)
-            last = max(self.running[-1].request.priority, self.waiting[-1].request.priority)
-            return first != last
-        either = self.running or self.waiting
-        return bool(either) and either[0].request.priority != either[-1].request.priority
+        # Both are in order, so the ends say it.
+        ends = [queue[end] for queue in (self.running, self.waiting) if queue for end in (0, -1)]
+        return len({sequence.request.priority for sequence in ends}) > 1
 
     def _present(self) -> set[Priority]:
         return {sequence.request.priority for sequence in self._all()}
@@ -145,13 +141,12 @@ class Batcher:
 
     def _bearable(self, parts: list[Part]) -> bool:
         """Whether the streams of the highest class can spare what the others' part costs."""
-        single = [part.sequence for part in parts if part.count == 1]
-        streams = protected_streams(single)
+        streams = _protected(parts)
         alone = self._pace.seconds(len(streams))
         if not streams or len(streams) == len(parts) or alone is None:
             return True
         total = self._pace.seconds(sum(part.count for part in parts)) or alone
-        return self._allowance.bears(streams[0].request.priority, total - alone)
+        return self._allowance.bears(streams[0].sequence.request.priority, total - alone)
 
     def _fit(self, parts: list[Part]) -> list[Part]:
         """The parts for which there is room, a prompt's cut to what there is."""
@@ -193,9 +188,7 @@ class Batcher:
             self.waiting.remove(sequence)
             return
         self.running.remove(sequence)
-        if sequence.restoring is not None:
-            sequence.restoring.cancel()
-            sequence.restoring = None
+        self._residence.stop_fetching(sequence)
         if keep and self._limits.retained and sequence.computed >= WORTH_SHARING:
             self._residence.retain(sequence)
             if self._cache.retained > self._limits.retained:
@@ -227,11 +220,11 @@ class Batcher:
             known = self._residence.find(sequence)
             if self._better_to_wait(sequence, known.length):
                 continue
-            if not self._make_way(sequence, known, due):
+            known = self._make_way(sequence, known, due)
+            if known is None:
                 blocked = priority
                 continue
-            # What was known may have been with a sequence that has just been parked.
-            self._start(sequence, self._residence.find(sequence))
+            self._start(sequence, known)
 
     def _has_place(self, priority: Priority, due: Priority | None) -> bool:
         """Whether a sequence of this class may run beside its equals and betters. The class whose
@@ -239,24 +232,24 @@ class Batcher:
         places = self._limits.slots + (priority == due and self._limits.retained > 0)
         return sum(1 for one in self.running if one.request.priority <= priority) < places
 
-    def _make_way(self, sequence: Sequence, known: Known, due: Priority | None) -> bool:
-        """Park lower classes until there are a place and cells; False, and nothing is parked,
-        where that would not do."""
+    def _make_way(self, sequence: Sequence, known: Known, due: Priority | None) -> Known | None:
+        """Park lower classes until there are a place and cells. What is known of the sequence
+        then; None where that does not do, and nothing is parked where it is seen before."""
         priority = sequence.request.priority
         lower = [s for s in self.running if priority < s.request.priority != due]
-        if self.running and not self._fits(sequence, known, without=lower):
-            return False
-        while len(self.running) > self._limits.slots - (priority != due):
-            if not self._preempt(lower):
-                if len(self.running) > self._limits.slots:
-                    return False
-                break
-        while self.running and not self._fits(sequence, known):
-            if not self._preempt(lower):
-                return False
+        if not self._fits(sequence, known, without=lower):
+            return None
+        places = self._limits.slots - (priority != due)
+        while lower and (len(self.running) > places or not self._fits(sequence, known)):
+            self._preempt(lower)
+            # It may have been what was known.
+            known = self._residence.find(sequence)
+        if len(self.running) > self._limits.slots or not self._fits(sequence, known):
+            return None
         if not self._cache.free_ids:
             self._residence.evict()
-        return True
+            known = self._residence.find(sequence)
+        return known
 
     def _candidates(self, due: Priority | None) -> list[Sequence]:
         first = self.waiting[:LOOK_AHEAD]
@@ -265,15 +258,12 @@ class Batcher:
         turn = next((s for s in self.waiting if s.request.priority == due), None)
         return first if turn is None else [turn, *(s for s in first if s is not turn)]
 
-    def _preempt(self, lower: list[Sequence]) -> bool:
-        """Park the newest of these, of the lowest class; False when none is left."""
-        if not lower:
-            return False
+    def _preempt(self, lower: list[Sequence]) -> None:
+        """Park the newest of these, of the lowest class."""
         victim = max(lower, key=_order)
         lower.remove(victim)
         self._park(victim)
         self.preemptions += 1
-        return True
 
     def _park(self, sequence: Sequence) -> None:
         """Queue it again at its old place."""
@@ -294,8 +284,11 @@ class Batcher:
         return False
 
     def _fits(self, sequence: Sequence, known: Known, without: Items[Sequence] = ()) -> bool:
-        """Whether its cells are free, or would be `without` some of those that run."""
+        """Whether its cells are free, or would be `without` some of those that run. Who runs alone
+        always fits: the intake has seen to that."""
         stay = [one for one in self.running if one not in without]
+        if not stay and not without:
+            return True
         need = len(sequence.tokens) + RESERVE * (len(stay) + 1)
         if known.hot and not self._cache.is_retained(known.holder):
             need -= known.hot
@@ -310,6 +303,13 @@ class Batcher:
             sequence.started_at = time.perf_counter()
             sequence.cached = sequence.computed
         bisect.insort(self.running, sequence, key=_order)
+
+
+def _protected(parts: list[Part]) -> list[Part]:
+    """The parts of the streams whose pace is kept."""
+    single = [part for part in parts if part.count == 1]
+    kept = protected_streams([part.sequence for part in single])
+    return single[: len(kept)]
 
 
 def _goes_before(one: Sequence, other: Sequence) -> bool:

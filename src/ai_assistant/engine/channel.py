@@ -21,14 +21,17 @@ from ai_assistant.protocol.frames import (
     Generate,
     Order,
     Shutdown,
+    Tokenize,
     pack,
     read_frame,
     unpack_order,
 )
 
 _REMEMBERED_ABORTS = 4096
+Asked = Generate | Embed | Tokenize
+"""Orders that want an answer."""
 Arrival = object
-"""What the request was prepared to, an `Abort`, a `Shutdown` or a `Failed` report."""
+"""What a request was prepared to, an `Abort`, a `Shutdown`, or a report to pass on."""
 
 
 class Aborted:
@@ -76,12 +79,12 @@ class Orders:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._requests: queue.SimpleQueue[Generate | Embed] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Asked] = queue.SimpleQueue()
         self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self.unprepared = 0
         self._count = threading.Lock()
 
-    def start(self, prepare: Callable[[Generate | Embed], Arrival]) -> None:
+    def start(self, prepare: Callable[[Asked], Arrival]) -> None:
         """Begin to listen; `prepare` turns requests into what the loop understands."""
         listen: Callable[[], None] = self._listen
         for work in (listen, lambda: self._prepare_all(prepare)):
@@ -94,14 +97,14 @@ class Orders:
         os._exit(0)
 
     def _sort(self, order: Order) -> None:
-        if isinstance(order, Generate | Embed):
+        if isinstance(order, Asked):
             with self._count:
                 self.unprepared += 1
             self._requests.put(order)
         elif isinstance(order, Abort | Shutdown):
             self.arrivals.put(order)
 
-    def _prepare_all(self, prepare: Callable[[Generate | Embed], Arrival]) -> None:
+    def _prepare_all(self, prepare: Callable[[Asked], Arrival]) -> None:
         while True:
             arrival = prepare(self._requests.get())
             self.arrivals.put(arrival)

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 import psutil
 
-from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
+from ai_assistant.engine.channel import Aborted, Asked, Orders, Reports, too_many_wait
 from ai_assistant.engine.kernels import Context, Model
+from ai_assistant.engine.reading import read
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.protocol.chunks import Embeddings
 from ai_assistant.protocol.errors import (
@@ -23,13 +24,14 @@ from ai_assistant.protocol.errors import (
 )
 from ai_assistant.protocol.frames import (
     Abort,
-    Embed,
     Embedded,
     EnginePlan,
     Failed,
     Generate,
     Report,
     Shutdown,
+    Tokenize,
+    Tokenized,
 )
 from ai_assistant.protocol.requests import TextPrompt, TokenPrompt
 from ai_assistant.protocol.status import EngineStatus
@@ -50,13 +52,15 @@ class EmbedIntake:
         self._vocabulary = model.vocabulary
         self._limit = limit
 
-    def prepare(self, order: Generate | Embed) -> EmbedJob | Failed:
+    def prepare(self, order: Asked) -> EmbedJob | Tokenized | Failed:
         """The request's tokens, or the reason why there are none."""
         try:
             if isinstance(order, Generate):
                 raise UnsupportedFeature(
                     "This model gives embeddings and writes no text: ask a chat model."
                 )
+            if isinstance(order, Tokenize):
+                return Tokenized(order.request.request_id, read(order.request, self._vocabulary))
             return EmbedJob(
                 order.request.request_id, [self._tokens(entry) for entry in order.request.inputs]
             )
@@ -134,7 +138,7 @@ class Embedder:
         match arrival:
             case EmbedJob():
                 self._enqueue(arrival)
-            case Failed():
+            case Failed() | Tokenized():
                 self._reports.send(arrival)
             case Abort(request_id):
                 self._abort(request_id)

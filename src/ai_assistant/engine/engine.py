@@ -7,10 +7,9 @@ import time
 from array import array
 from collections.abc import Iterable
 
-import psutil
-
 from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
 from ai_assistant.engine.compose import Part
+from ai_assistant.engine.figures import Figures
 from ai_assistant.engine.kernels import Batch, Model, NoRoom
 from ai_assistant.engine.outbox import Outbox
 from ai_assistant.engine.pins import compute as pin
@@ -18,10 +17,9 @@ from ai_assistant.engine.sampling import Row, Rows, log_probabilities
 from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.setup import build
 from ai_assistant.engine.statistics import Statistics
-from ai_assistant.kvcache.cold import ColdStatus
 from ai_assistant.protocol.chunks import FinishReason, TokenLogprob, TopLogprob
 from ai_assistant.protocol.errors import AssistantError, EngineError
-from ai_assistant.protocol.frames import Abort, EnginePlan, Failed, Report, Shutdown
+from ai_assistant.protocol.frames import Abort, EnginePlan, Failed, Report, Shutdown, Tokenized
 from ai_assistant.protocol.status import EngineStatus
 
 CHECKPOINT = 4096
@@ -32,15 +30,6 @@ IDLE_SECONDS = 0.02
 """A pause so long means that nobody is in a hurry."""
 INDEX_SECONDS = 5.0
 """How long a start may wait to know what is on disk."""
-NOTHING_COLD = ColdStatus(
-    bytes=0,
-    blocks=0,
-    queued_bytes=0,
-    written_today=0,
-    refused=0,
-    read_bytes_per_second=0.0,
-    write_bytes_per_second=0.0,
-)
 HOLD_SECONDS = 1.0
 """How long the disk waits after a step began, unless a rest begins before."""
 CLOSE_SECONDS = 20.0
@@ -67,7 +56,7 @@ class Engine:
         self._outbox = Outbox(reports)
         self._aborted = Aborted()
         self._statistics = Statistics()
-        self._process = psutil.Process()
+        self._figures = Figures(plan, model, parts, self._statistics)
         self._status_at = 0.0
         self._draining = False
 
@@ -87,7 +76,7 @@ class Engine:
         if self._cold is None:
             return
         deadline = time.perf_counter() + CLOSE_SECONDS
-        while time.perf_counter() < deadline and self._residence.save_step():
+        while time.perf_counter() < deadline and self._residence.saver.save_step():
             while self._cold.crowded and time.perf_counter() < deadline:
                 self._cold.flush(0.1)
         self._cold.close(max(deadline - time.perf_counter(), 0.1))
@@ -116,7 +105,7 @@ class Engine:
         while not self._take_within(IDLE_SECONDS) and not self._draining:
             if self._cold and self._cold.crowded:
                 continue  # what is saved now would not be written
-            if not self._residence.save_step():
+            if not self._residence.saver.save_step():
                 self._cache.check_integrity()
                 self._residence.tiers.warm.check_integrity()
                 self._sleep()
@@ -141,7 +130,7 @@ class Engine:
         match arrival:
             case Prepared(sequences):
                 self._enqueue(sequences)
-            case Failed():
+            case Failed() | Tokenized():
                 self._reports.send(arrival)
             case Abort(request_id):
                 self._abort(request_id)
@@ -265,7 +254,7 @@ class Engine:
         """A state that cannot be cut later is kept now and then while a long prompt is computed."""
         computed = part.sequence.computed
         if computed // CHECKPOINT > (computed - part.count) // CHECKPOINT:
-            self._residence.checkpoint(part.sequence)
+            self._residence.saver.checkpoint(part.sequence)
 
     def _choose(self, ready: list[Part]) -> int:
         """Tokens for all that are ready; how many."""
@@ -350,7 +339,7 @@ class Engine:
         sequence.first_token_at = time.perf_counter()
         self._statistics.prompt_tokens += sequence.prompt_length
         self._statistics.cached_tokens += sequence.cached
-        self._residence.checkpoint(sequence)
+        self._residence.saver.checkpoint(sequence)
 
     def _logprob(self, sequence: Sequence, row: Row, token: int) -> TokenLogprob:
         count = sequence.request.logprobs or 0
@@ -364,54 +353,17 @@ class Engine:
 
     # Report.
 
+    def status(self) -> EngineStatus:
+        """The engine as it is now."""
+        return self._figures.status()
+
     def report(self, *, now: bool = False) -> None:
         """Say how the engine is, now and then."""
         if now or time.perf_counter() - self._status_at >= STATUS_SECONDS:
             self._status_at = time.perf_counter()
             self._reports.send(Report(self.status()))
-
-    def status(self) -> EngineStatus:
-        """The engine as it is now."""
-        cache, statistics, batcher = self._cache, self._statistics, self._batcher
-        threads, threads_batch = self._tempo.threads
-        cold = self._cold.status if self._cold else NOTHING_COLD
-        if cold.read_bytes_per_second:
-            self._residence.speeds.cold = cold.read_bytes_per_second
-        return EngineStatus(
-            pid=os.getpid(),
-            slots=self._plan.slots,
-            running=len(batcher.running),
-            waiting=len(batcher.waiting) - batcher.parked,
-            parked=batcher.parked,
-            context_limit=self._plan.context_limit,
-            cells_total=self._context.cells,
-            cells_used=self._context.cells - cache.free_cells,
-            cells_retained=cache.retained_cells(),
-            warm_bytes=self._residence.tiers.warm.bytes,
-            prompt_tokens=statistics.prompt_tokens,
-            cached_tokens=statistics.cached_tokens,
-            generated_tokens=statistics.generated_tokens,
-            prefill_tokens_per_second=statistics.prefill.per_second,
-            decode_tokens_per_second=statistics.decode.per_second,
-            steps=statistics.steps,
-            decode_ms_mean=statistics.decode_ms,
-            python_ms_mean=statistics.python_ms,
-            memory_bytes=self._process.memory_info().rss,
-            threads=threads,
-            threads_batch=threads_batch,
-            weights_shared_bytes=self._model.shared_weights,
-            weights_own_bytes=self._model.own_weights,
-            cores_busy=self._tempo.load.other_cores,
-            warm_hit_tokens=self._residence.hits.warm,
-            cold_hit_tokens=self._residence.hits.cold,
-            preemptions=batcher.preemptions,
-            cold_bytes=cold.bytes,
-            cold_blocks=cold.blocks,
-            cold_written_today=cold.written_today,
-            cold_refused=cold.refused,
-            drafted_tokens=self._guesses.drafted,
-            accepted_tokens=self._guesses.accepted,
-        )
+            if self._cold:
+                self._residence.speeds.learn_cold(self._cold.status.read_bytes_per_second)
 
     def warm_up(self, pins: Iterable["array[int]"] = ()) -> None:
         """Make the first answer as quick as the later ones; have these prompts computed."""

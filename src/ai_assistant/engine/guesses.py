@@ -23,11 +23,6 @@ class Guesses:
         self.drafted = 0
         self.accepted = 0
 
-    @property
-    def most(self) -> int:
-        """Rows of logits that guesses may need in one step."""
-        return STEP_GUESSES if self._on else 0
-
     def add(self, parts: list[Part], room: int) -> list[Part]:
         """The same parts with guesses behind the streams; `room` cells are free for them."""
         if not self._on:

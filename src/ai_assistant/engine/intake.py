@@ -4,8 +4,10 @@ from array import array
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+from ai_assistant.engine.channel import Asked
 from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.output import TextOutput
+from ai_assistant.engine.reading import known_tokens, read
 from ai_assistant.engine.sampling import Sampler
 from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.text.formats import OutputParser, Plain, choose_parser
@@ -20,7 +22,7 @@ from ai_assistant.protocol.errors import (
     InvalidRequest,
     UnsupportedFeature,
 )
-from ai_assistant.protocol.frames import Embed, Failed, Generate, Pin
+from ai_assistant.protocol.frames import Embed, Failed, Pin, Tokenize, Tokenized
 from ai_assistant.protocol.requests import (
     ChatMessage,
     ChatPrompt,
@@ -81,13 +83,16 @@ class Intake:
             )
             yield one[: common_prefix(one, other, 0)]
 
-    def prepare(self, order: Generate | Embed) -> Prepared | Failed:
-        """The request's sequences, or the reason why there are none."""
+    def prepare(self, order: Asked) -> Prepared | Tokenized | Failed:
+        """The request's sequences or tokens, or the reason why there are none."""
         try:
             if isinstance(order, Embed):
                 raise UnsupportedFeature(
                     "This model writes text and gives no embeddings: ask an embedding model."
                 )
+            if isinstance(order, Tokenize):
+                found = read(order.request, self._vocabulary, self._tokens)
+                return Tokenized(order.request.request_id, found)
             return Prepared(self._sequences(order.request))
         except AssistantError as error:
             return Failed(order.request.request_id, error.info())
@@ -148,16 +153,7 @@ class Intake:
         if isinstance(prompt, TextPrompt):
             ids = self._vocabulary.tokenize(prompt.text, add_special=True, parse_special=True)
             return prompt.text, array("i", ids)
-        return "", self._checked(prompt.tokens)
-
-    def _checked(self, tokens: tuple[int, ...]) -> "array[int]":
-        wrong = next((t for t in tokens if not 0 <= t < self._vocabulary.size), None)
-        if wrong is not None:
-            raise InvalidRequest(
-                f"Token {wrong} is not in the model's vocabulary of {self._vocabulary.size}.",
-                param="prompt",
-            )
-        return array("i", tokens)
+        return "", known_tokens(prompt.tokens, self._vocabulary, "prompt")
 
     def _check_length(self, tokens: "array[int]") -> None:
         if not tokens:

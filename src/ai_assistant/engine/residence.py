@@ -1,24 +1,19 @@
-"""Where a sequence's KV cells are: in the context, in RAM or on disk; and moving them.
+"""Where a sequence's KV cells are: in the context, in RAM or on disk; and bringing them back.
 
 Decisions about blocks are the cache's, the bytes are the kernels'; what moves when is decided here,
-so that no step waits for more than one block.
+so that no step waits long. What leaves the context is saved by the `Saver`.
 """
 
 import time
 from array import array
-from typing import Protocol
+from collections.abc import Sequence as Items
 
 import msgspec
 
+from ai_assistant.engine.kernels import Context
+from ai_assistant.engine.saving import Saver
 from ai_assistant.engine.sequence import Sequence
-from ai_assistant.kvcache.blocks import (
-    BLOCK,
-    Block,
-    BlockId,
-    State,
-    block_name,
-    common_prefix,
-)
+from ai_assistant.kvcache.blocks import BLOCK, Block, State, common_prefix
 from ai_assistant.kvcache.cache import KvCache
 from ai_assistant.kvcache.tiers import (
     WORTH_SHARING,
@@ -28,32 +23,13 @@ from ai_assistant.kvcache.tiers import (
     Tiers,
     worth_fetching,
 )
-from ai_assistant.protocol.requests import Priority
 
-WORTH_KEEPING = 16
-"""Shorter tails are not saved when a sequence leaves the context."""
-WORTH_DISK = BLOCK
-"""Shorter sequences are not written to disk."""
 PATIENT_SECONDS = 0.005
 """How long an engine that has nothing else to do waits for a block before it looks around."""
 ALONE_SECONDS = 0.05
 """How long blocks may come back before new orders are looked at, if nobody else has work."""
 SMOOTH = 0.2
 """Weight of the newest measurement."""
-
-
-class Cells(Protocol):
-    """What is asked of the kernels."""
-
-    def share(self, source: int, target: int, length: int) -> None: ...
-    def share_all(self, source: int, target: int) -> None: ...
-    def drop(self, sequence: int) -> None: ...
-    def trim(self, sequence: int, length: int) -> bool: ...
-    def state_bytes(self, sequence: int) -> int: ...
-    def save(self, sequence: int) -> State: ...
-    def restore(self, sequence: int, state: State) -> bool: ...
-    def save_range(self, sequence: int, start: int, end: int) -> State: ...
-    def restore_range(self, sequence: int, state: State) -> bool: ...
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -67,7 +43,7 @@ class Known(msgspec.Struct, frozen=True):
     @property
     def length(self) -> int:
         """Tokens in all."""
-        return self.hot + sum(piece.used for piece in self.pieces)
+        return self.hot + _reach(self.pieces)
 
 
 class Hits(msgspec.Struct):
@@ -83,7 +59,7 @@ class Residence:
     def __init__(
         self,
         cache: KvCache,
-        cells: Cells,
+        cells: Context,
         tiers: Tiers,
         *,
         shares_prefixes: bool,
@@ -97,10 +73,7 @@ class Residence:
         self._shares_prefixes = shares_prefixes
         self._park_bytes = park_bytes
         self._parked_bytes = 0
-        self._saved: dict[int, int] = {}
-        """How many tokens of each retained sequence are in the tiers."""
-        self._passing: set[int] = set()
-        """Retained sequences that are not worth the disk."""
+        self.saver = Saver(cache, cells, tiers, shares_prefixes=shares_prefixes)
         self._pinned: list[array[int]] = []
 
     # Finding and beginning.
@@ -117,9 +90,9 @@ class Residence:
         pieces = pieces[begin:]
         worth = worth_fetching(pieces, hot.length, start, self.speeds)
         chosen = tuple(pieces[:worth])
-        reach = start + sum(piece.used for piece in chosen)
+        reach = start + _reach(chosen)
         room = sum(piece.id.count for piece in chosen)
-        if reach >= hot.length + WORTH_SHARING and self.fits_free(room):
+        if reach >= hot.length + WORTH_SHARING and self.cache.available() >= room:
             return Known(start, hot.holder, chosen)
         return Known(hot.length, hot.holder) if hot.length >= WORTH_SHARING else Known()
 
@@ -133,10 +106,6 @@ class Residence:
         reach = shared + (not self._shares_prefixes)
         public = self.tiers.find(tokens[:reach], self.cache.root_of(b""))
         return max(own, public, key=_reach)
-
-    def fits_free(self, cells: int) -> bool:
-        """Whether so many cells are free, or would be without the retained sequences."""
-        return self.cache.free_cells + self.cache.retained_cells() >= cells
 
     def begin(self, sequence: Sequence, known: Known) -> None:
         """Give it a place in the context and all that is known of it."""
@@ -161,7 +130,7 @@ class Residence:
         sequence.computed = length
         if self.cache.is_retained(holder) and length == self.cache.length(holder):
             sequence.slot = holder
-            self._forget_progress(holder)
+            self.saver.forget(holder)
             self.cache.adopt(holder)
             return
         sequence.slot = self._open(sequence)
@@ -184,19 +153,14 @@ class Residence:
             found = restoring.next(1.0)
             if not found or found[0].used < found[0].id.count:
                 break
-            piece, state = found
-            if not self._cells.restore_range(slot, state):
+            if not self._put_behind(slot, tokens, *found):
                 break
-            start = self.cache.length(slot)
-            self.cache.extend(slot, tokens[start : start + piece.used])
         restoring.cancel()
         return slot
 
     def close_pin(self, slot: int) -> None:
         """All is computed: keep it in the tiers and leave the context."""
-        self._saved[slot] = 0
-        while self._save_block(slot, pinned=True):
-            pass
+        self.saver.pin(slot)
         self.release(slot)
 
     # Fetching.
@@ -226,29 +190,42 @@ class Residence:
 
     def _append(self, sequence: Sequence, piece: Piece, state: State) -> bool:
         """Put one block behind the cells that a sequence has."""
-        start, slot = sequence.computed, sequence.slot
-        if not self.has_room(piece.id.count):
-            return False
+        start = sequence.computed
         begun = time.perf_counter()
-        if self._shares_prefixes:
-            done = self._cells.restore_range(slot, state)
-            if done and piece.used < piece.id.count:
-                self._cells.trim(slot, start + piece.used)
-        else:
-            done = self._cells.restore(slot, state)
-        if not done:
+        if not self._put_behind(sequence.slot, sequence.tokens, piece, state):
             return False
         self._measure(state.nbytes, time.perf_counter() - begun)
-        tokens = sequence.tokens[start : start + piece.used]
-        self.cache.extend(slot, tokens)
         sequence.computed += piece.used
         if piece.block:
             self.hits.warm += piece.used
         else:
             self.hits.cold += piece.used
             if piece.used == piece.id.count:
+                tokens = sequence.tokens[start : sequence.computed]
                 self.tiers.warm.put(Block(piece.id, tokens, state))
         return True
+
+    def _put_behind(self, slot: int, tokens: "array[int]", piece: Piece, state: State) -> bool:
+        """Restore a piece of `tokens` behind a slot's cells; False where it cannot be."""
+        if not self.has_room(piece.id.count):
+            return False
+        start = self.cache.length(slot)
+        end = start + piece.used
+        if self._shares_prefixes:
+            done = self._cells.restore_range(slot, state)
+            if done and piece.used < piece.id.count:
+                self._cells.trim(slot, end)
+        else:
+            done = self._cells.restore(slot, state)
+        if done:
+            self.cache.extend(slot, tokens[start:end])
+        return done
+
+    def stop_fetching(self, sequence: Sequence) -> None:
+        """It will not run on: what is still on its way is not wanted."""
+        if sequence.restoring is not None:
+            sequence.restoring.cancel()
+            sequence.restoring = None
 
     def _measure(self, count: int, seconds: float) -> None:
         if count > 1 << 16:
@@ -270,93 +247,21 @@ class Residence:
     def retain(self, sequence: Sequence) -> None:
         """It has ended; its cells stay for a next turn until something else runs."""
         self.cache.retain(sequence.slot)
-        self._saved[sequence.slot] = 0
-        if sequence.request.priority == Priority.BATCH or sequence.computed < WORTH_DISK:
-            self._passing.add(sequence.slot)
+        self.saver.begin(sequence)
 
     def release(self, slot: int) -> None:
         """Its cells are free."""
-        self._forget_progress(slot)
+        self.saver.forget(slot)
         self.cache.release(slot)
         self._cells.drop(slot)
 
-    def _forget_progress(self, slot: int) -> None:
-        self._saved.pop(slot, None)
-        self._passing.discard(slot)
-
-    # Saving and making room.
-
-    def save_step(self) -> bool:
-        """Copy one block of a retained sequence to the tiers; False when all are there."""
-        return any(self._save_block(slot) for slot in self.cache.all_retained())
-
-    def checkpoint(self, sequence: Sequence) -> None:
-        """Keep the state of a running sequence whose state cannot be cut later."""
-        if not self._shares_prefixes and sequence.computed >= BLOCK:
-            durable = sequence.request.priority < Priority.BATCH
-            self._save_whole(sequence.slot, durable=durable)
-
-    def _save_block(self, slot: int, *, pinned: bool = False) -> bool:
-        """Save the first block that the tiers lack; False when they lack none."""
-        length = self.cache.length(slot)
-        saved = self._saved.get(slot, length)
-        durable = slot not in self._passing
-        if saved >= length:
-            return False
-        if not self._shares_prefixes:
-            self._saved[slot] = length
-            return self._save_whole(slot, durable=durable, pinned=pinned)
-        names = self.cache.names(slot)
-        for index in range(saved // BLOCK, len(names)):
-            parent = names[index - 1] if index else self.cache.root(slot)
-            self._saved[slot] = (index + 1) * BLOCK
-            if durable and not self.tiers.write(names[index]):
-                self._passing.add(slot)  # what follows could not be found behind the gap
-                durable = False
-            if pinned or not self.tiers.has(names[index]):
-                start = index * BLOCK
-                block = BlockId(parent, names[index], BLOCK)
-                self._keep(slot, block, start, durable=durable, pinned=pinned)
-                return True
-        self._saved[slot] = length
-        return self._save_tail(slot, durable=durable, pinned=pinned)
-
-    def _save_tail(self, slot: int, *, durable: bool, pinned: bool) -> bool:
-        end = self.cache.length(slot)
-        start = end // BLOCK * BLOCK
-        if end - start < WORTH_KEEPING:
-            return False
-        names = self.cache.names(slot)
-        parent = names[-1] if names else self.cache.root(slot)
-        tail = self.cache.tokens(slot)[start:end]
-        block = BlockId(parent, block_name(parent, tail), end - start)
-        if self.tiers.has(block.name) and not pinned:
-            return False
-        self._keep(slot, block, start, durable=durable, pinned=pinned)
-        return True
-
-    def _keep(self, slot: int, block: BlockId, start: int, *, durable: bool, pinned: bool) -> None:
-        end = start + block.count
-        state = self._cells.save_range(slot, start, end)
-        tokens = self.cache.tokens(slot)[start:end]
-        if not self.tiers.put(Block(block, tokens, state), durable=durable, pinned=pinned):
-            self._passing.add(slot)
-
-    def _save_whole(self, slot: int, *, durable: bool, pinned: bool = False) -> bool:
-        tokens = self.cache.tokens(slot)
-        root = self.cache.root(slot)
-        block = BlockId(root, block_name(root, tokens), len(tokens))
-        if len(tokens) < WORTH_KEEPING or (self.tiers.has(block.name) and not pinned):
-            return False
-        state = self._cells.save(slot)
-        self.tiers.put(Block(block, tokens, state), durable=durable, pinned=pinned)
-        return True
+    # Making room.
 
     def evict_step(self) -> None:
         """Let the retained sequence that was used least recently leave the context, or save one of
         its blocks first."""
         victim = self.cache.victim()
-        if victim is not None and not self._save_block(victim):
+        if victim is not None and not self.saver.save_block(victim):
             self.release(victim)
 
     def evict(self) -> bool:
@@ -364,7 +269,7 @@ class Residence:
         victim = self.cache.victim()
         if victim is None:
             return False
-        while self._save_block(victim):
+        while self.saver.save_block(victim):
             pass
         self.release(victim)
         return True
@@ -380,9 +285,7 @@ class Residence:
 
     def park(self, sequence: Sequence) -> None:
         """It makes room: keep its state, where that is cheaper than computing it again."""
-        if sequence.restoring is not None:
-            sequence.restoring.cancel()
-            sequence.restoring = None
+        self.stop_fetching(sequence)
         if sequence.computed:
             size = self._cells.state_bytes(sequence.slot)
             recompute = sequence.computed / self.speeds.prefill if self.speeds.prefill else 1e9
@@ -421,5 +324,5 @@ class Residence:
         return False
 
 
-def _reach(pieces: list[Piece]) -> int:
+def _reach(pieces: Items[Piece]) -> int:
     return sum(piece.used for piece in pieces)

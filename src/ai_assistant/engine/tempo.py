@@ -28,7 +28,8 @@ class Tempo:
     def __init__(self, context: Context, plan: EnginePlan) -> None:
         self._context = context
         self._plan = plan
-        self._batch_threads = plan.threads, plan.threads_batch
+        self._now = 0
+        """Threads that the context has; 0: as it was made."""
         self._controller = ThreadController(plan.threads) if plan.elastic_threads else None
         self._source = Load()
         self.load = LoadSample(0.0, float(plan.threads), False)
@@ -62,7 +63,7 @@ class Tempo:
     def _time_step(self, threads: int, tokens: int) -> float:
         """Seconds of a step over an empty context."""
         context = self._context
-        self._set(threads, threads)
+        self._set(threads)
         batch = context.batch
         count = min(tokens, batch.capacity)
         batch.clear()
@@ -80,18 +81,16 @@ class Tempo:
             now = time.perf_counter()
             self.load = self._source.sample(now)
             threads = self._controller.choose(tokens, now, self.load)
-            self._set(threads, threads)
+            self._set(threads)
 
     def end(self, tokens: int, seconds: float) -> None:
         """It took so long."""
         controller = self._controller
+        probing = bool(controller and controller.probing)
         if controller:
-            probing = controller.probing
             controller.observe(tokens, seconds, time.perf_counter())
             self.times.use(controller.decode, controller.prefill)
-            self.times.observe(tokens, seconds, probing)
-        else:
-            self.times.observe(tokens, seconds)
+        self.times.observe(tokens, seconds, probing)
 
     @property
     def threads(self) -> tuple[int, int]:
@@ -100,10 +99,10 @@ class Tempo:
             return self._controller.decode, self._controller.prefill
         return self._plan.threads, self._plan.threads_batch
 
-    def _set(self, threads: int, threads_batch: int) -> None:
-        if self._batch_threads != (threads, threads_batch):
-            self._batch_threads = threads, threads_batch
-            self._context.set_threads(threads, threads_batch)
+    def _set(self, threads: int) -> None:
+        if self._now != threads:
+            self._now = threads
+            self._context.set_threads(threads, threads)
 
 
 def _count(found: Calibration, tokens: int) -> int:

@@ -89,9 +89,9 @@ class KvCache:
         """Cells that giving up all retained sequences would free."""
         return self.ledger.would_free(self._retained)
 
-    def tokens(self, sequence: int) -> "array[int]":
-        """The tokens that a sequence has in the cache, a copy."""
-        return self._resident[sequence].tokens[:]
+    def tokens(self, sequence: int, start: int = 0, end: int | None = None) -> "array[int]":
+        """The tokens that a sequence has in the cache, or some of them, a copy."""
+        return self._resident[sequence].tokens[start:end]
 
     def names(self, sequence: int) -> list[bytes]:
         """The names of a sequence's full blocks."""

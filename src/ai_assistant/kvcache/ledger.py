@@ -52,10 +52,6 @@ class CellLedger:
         self._owners[shared] += 1
         self._held[target] = shared
 
-    def rename(self, source: int, target: int) -> None:
-        """Hand all that `source` holds to `target`."""
-        self._held[target] = self._held.pop(source)
-
     def drop(self, sequence: int, keep: int = 0) -> None:
         """Let go of all cells from position `keep` on."""
         cells = self._held.get(sequence)

@@ -2,7 +2,6 @@
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -15,41 +14,13 @@ from ai_assistant.kvcache.blocks import (
     block_names,
     common_prefix,
 )
+from ai_assistant.kvcache.cold import ColdStore, Fetch
 from ai_assistant.kvcache.warm import WarmStore
 
 WORTH_SHARING = 16
 """Shorter beginnings are computed again: that costs less than finding their cells."""
 TAILS = 8
 """Tails on disk that are looked at: each costs a small read."""
-
-
-class Fetch(Protocol):
-    """Blocks on their way from disk, in order."""
-
-    def next(self, seconds: float) -> State | None: ...
-    def cancel(self) -> None: ...
-    @property
-    def failed(self) -> bool: ...
-
-
-class Cold(Protocol):
-    """What is asked of the tier on disk."""
-
-    def has(self, name: bytes) -> bool: ...
-    def size(self, name: bytes) -> int: ...
-    def children(self, parent: bytes) -> list[BlockId]: ...
-    def tokens(self, block: BlockId) -> "array[int] | None": ...
-    def touch(self, names: Sequence[bytes]) -> None: ...
-    def fetch(self, names: Sequence[bytes]) -> Fetch: ...
-    def put(
-        self,
-        block: BlockId,
-        tokens: "array[int]",
-        state: State,
-        *,
-        replaces: bytes | None = None,
-        pinned: bool = False,
-    ) -> bool: ...
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -71,6 +42,10 @@ class Speeds(msgspec.Struct):
     """Bytes from RAM into the context."""
     cold: float = 5e8
     """Bytes from disk to RAM, unpacked."""
+
+    def learn_cold(self, measured: float) -> None:
+        """The disk's speed; 0 says nothing."""
+        self.cold = measured or self.cold
 
     def seconds(self, piece: Piece) -> float:
         """What fetching costs."""
@@ -98,7 +73,7 @@ def worth_fetching(pieces: Sequence[Piece], known: int, start: int, speeds: Spee
 class Tiers:
     """The warm tier, and behind it the cold one where the plan has one."""
 
-    def __init__(self, warm: WarmStore, cold: Cold | None, *, shares_prefixes: bool) -> None:
+    def __init__(self, warm: WarmStore, cold: ColdStore | None, *, shares_prefixes: bool) -> None:
         self.warm = warm
         self.cold = cold
         self._shares_prefixes = shares_prefixes
@@ -214,7 +189,7 @@ class Tiers:
 class Restoring:
     """Pieces on their way into the context, in order."""
 
-    def __init__(self, pieces: Sequence[Piece], cold: Cold | None) -> None:
+    def __init__(self, pieces: Sequence[Piece], cold: ColdStore | None) -> None:
         self._pieces = list(pieces)
         self._next = 0
         self._fetch: Fetch | None = None

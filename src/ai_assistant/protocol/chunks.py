@@ -66,6 +66,14 @@ class TokenChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timings: Timings | None = None
 
 
+class Tokenization(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A prompt as the model reads it: the text that its template made, and the token ids."""
+
+    text: str
+    tokens: tuple[int, ...]
+    pieces: tuple[bytes, ...] = ()
+
+
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
     """One vector per input, in the inputs' order: float32, little-endian, unit length."""
 

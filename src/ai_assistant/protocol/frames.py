@@ -10,12 +10,11 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ai_assistant.protocol.chunks import Embeddings, TokenChunk
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import ErrorInfo
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import EngineStatus
 
-MAX_FRAME = 256 << 20
 _LENGTH = struct.Struct("<I")
 
 
@@ -95,6 +94,12 @@ class Embed(msgspec.Struct, frozen=True, tag="embed"):
     request: EmbedRequest
 
 
+class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
+    """Say how the model reads this."""
+
+    request: TokenizeRequest
+
+
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
     """Forget this; no further report about it is wanted."""
 
@@ -107,7 +112,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     drain: bool = True
 
 
-Order = Load | Generate | Embed | Abort | Shutdown
+Order = Load | Generate | Embed | Tokenize | Abort | Shutdown
 
 
 # Reports: engine to node.
@@ -142,6 +147,13 @@ class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
     embeddings: Embeddings
 
 
+class Tokenized(msgspec.Struct, frozen=True, tag="tokenized"):
+    """How the model reads one request's prompt."""
+
+    request_id: str
+    tokenization: Tokenization
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """This request ends with an error."""
 
@@ -155,7 +167,7 @@ class Report(msgspec.Struct, frozen=True, tag="status"):
     status: EngineStatus
 
 
-EngineReport = Progress | Ready | LoadFailed | Chunks | Embedded | Failed | Report
+EngineReport = Progress | Ready | LoadFailed | Chunks | Embedded | Tokenized | Failed | Report
 
 _encoder = msgspec.msgpack.Encoder()
 _orders = msgspec.msgpack.Decoder(Order)

@@ -124,6 +124,20 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Go on after the end token, to `max_tokens`: for benchmarks."""
 
 
+class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The prompt as the model reads it, please; nothing is generated."""
+
+    request_id: str
+    model: str
+    prompt: Prompt
+    add_special: bool = True
+    """Put the model's own begin token before a text."""
+    parse_special: bool = True
+    """Read the names of control tokens in a text as these tokens."""
+    pieces: bool = False
+    """Give the bytes of each token, too."""
+
+
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Vectors, please: one for each input."""
 

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from ai_assistant.protocol.chunks import Embeddings, TokenChunk
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import ModelStatus, NodeStatus
 
 
@@ -18,6 +18,11 @@ class TokenSource(Protocol):
     def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]: ...
 
     async def embed(self, request: EmbedRequest) -> Embeddings: ...
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenization:
+        """How the model reads a prompt; a source without a tokenizer raises
+        `UnsupportedFeature`."""
+        ...
 
 
 class Worker(TokenSource, Protocol):

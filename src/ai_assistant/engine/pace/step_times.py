@@ -8,8 +8,6 @@ from bisect import bisect_left
 
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
 """The largest size of each bucket, in tokens."""
-DECODE_TOKENS = 16
-"""Steps of at most so many tokens are limited by memory, larger ones by arithmetic."""
 MOST = 65_536
 """`tokens_within` never says more."""
 GAIN, FAST_GAIN = 0.2, 0.5
@@ -167,7 +165,7 @@ class Curve:
 class StepTimes:
     """Predictions for the thread counts in use; others keep what they learned.
 
-    Decode-like steps (at most `DECODE_TOKENS`) and larger ones may use different counts.
+    Single tokens and prompts may use different counts.
     """
 
     def __init__(self) -> None:

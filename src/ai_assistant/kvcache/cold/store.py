@@ -17,25 +17,25 @@ from ai_assistant.kvcache.cold.opener import Opener
 from ai_assistant.kvcache.cold.reader import Reader
 from ai_assistant.kvcache.cold.room import Room
 from ai_assistant.kvcache.cold.tokens import TokenCache
-from ai_assistant.kvcache.cold.writer import QUEUE_BYTES, Writer
+from ai_assistant.kvcache.cold.writer import Writer
 
 
 class ColdStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The store in figures."""
 
-    bytes: int
+    bytes: int = 0
     """Of this model's files."""
-    blocks: int
+    blocks: int = 0
     """Of this model on disk."""
-    queued_bytes: int
+    queued_bytes: int = 0
     """States that wait to be written."""
-    written_today: int
+    written_today: int = 0
     """Bytes, by all models and processes that use the folder."""
-    refused: int
+    refused: int = 0
     """Files that were not what they should be, set aside since the start."""
-    read_bytes_per_second: float
+    read_bytes_per_second: float = 0.0
     """Bytes of states while fetching; 0 until something was fetched."""
-    write_bytes_per_second: float
+    write_bytes_per_second: float = 0.0
 
 
 class ColdStore:
@@ -193,7 +193,7 @@ class ColdStore:
     def crowded(self) -> bool:
         """Whether the queue is half full: puts may soon be refused."""
         with self._lock:
-            return self._index.pending_bytes > QUEUE_BYTES // 2
+            return self._writer.crowded
 
     @property
     def status(self) -> ColdStatus:

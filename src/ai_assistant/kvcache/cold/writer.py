@@ -88,6 +88,11 @@ class Writer:
         """Nothing is left to do."""
         return self._off or not (self._busy or self._puts or self._chores)
 
+    @property
+    def crowded(self) -> bool:
+        """The queue is half full: puts may soon be refused."""
+        return self._index.pending_bytes > QUEUE_BYTES // 2
+
     def stop(self) -> None:
         """End; what is queued is dropped."""
         self._stopping = True
@@ -140,7 +145,7 @@ class Writer:
     def _held(self) -> bool:
         """Whether to stay behind: not for long, and not when much waits."""
         now = time.monotonic()
-        patient = now - self._oldest < PATIENCE and self._index.pending_bytes < QUEUE_BYTES // 2
+        patient = now - self._oldest < PATIENCE and not self.crowded
         return patient and now < self.held_until and not self._stopping
 
     def _turn(self, pending: Pending | None, half: Half | None) -> Half | None:
