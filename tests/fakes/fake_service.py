@@ -4,9 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Usage
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization, Usage
 from ai_assistant.protocol.errors import AssistantError, ModelNotFound
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.requests import (
+    ChatPrompt,
+    EmbedRequest,
+    GenerateRequest,
+    TextPrompt,
+    TokenizeRequest,
+)
 from ai_assistant.protocol.status import ModelInfo, ModelState, ModelStatus, NodeStatus
 
 Step = TokenChunk | Exception | float
@@ -46,6 +52,7 @@ class FakeService:
     embed_seconds: float = 0.0
     asked: list[GenerateRequest] = field(default_factory=list[GenerateRequest])
     embedded: list[EmbedRequest] = field(default_factory=list[EmbedRequest])
+    tokenized: list[TokenizeRequest] = field(default_factory=list[TokenizeRequest])
     ended: list[str] = field(default_factory=list[str])
     """Requests whose iterator ran to its end or to its error."""
     closed: list[str] = field(default_factory=list[str])
@@ -95,6 +102,19 @@ class FakeService:
         vector = bytes.fromhex("0000803f00000000")  # (1.0, 0.0)
         count = len(request.inputs)
         return Embeddings(vectors=(vector,) * count, dimensions=2, prompt_tokens=3 * count)
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenization:
+        """Letters are tokens; a conversation is its contents in lines."""
+        self.tokenized.append(request)
+        prompt = request.prompt
+        if isinstance(prompt, ChatPrompt):
+            text = "".join(f"{message.content}\n" for message in prompt.messages)
+        elif isinstance(prompt, TextPrompt):
+            text = prompt.text
+        else:
+            text = "".join(map(chr, prompt.tokens))
+        pieces = tuple(letter.encode() for letter in text) if request.pieces else ()
+        return Tokenization(text=text, tokens=tuple(map(ord, text)), pieces=pieces)
 
     def _steps(self, request: GenerateRequest) -> Sequence[Step]:
         if request.model not in {entry.model.id for entry in self.models}:

@@ -111,6 +111,7 @@ class TextOutput:
         timings: Timings | None = None,
     ) -> TokenChunk:
         """All that was collected, as choice `index`."""
+        stop = self._stops.found if finish and self._stops else None
         chunk = TokenChunk(
             index=index,
             text="".join(self._text),
@@ -120,6 +121,7 @@ class TextOutput:
             finish=finish,
             usage=usage,
             timings=timings,
+            stop=stop,
         )
         self._text.clear()
         self._reasoning.clear()

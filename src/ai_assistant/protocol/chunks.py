@@ -64,6 +64,8 @@ class TokenChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finish: FinishReason | None = None
     usage: Usage | None = None
     timings: Timings | None = None
+    stop: str | None = None
+    """With `finish`: the stop string that was found, if one was."""
 
 
 class Tokenization(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

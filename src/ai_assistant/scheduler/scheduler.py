@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 import psutil
 
-from ai_assistant.protocol.chunks import Embeddings, TokenChunk
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import (
     ModelLoadFailed,
     ModelLoading,
     ModelNotFound,
     ShuttingDown,
 )
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.residency import Resident, Room, decide
@@ -79,6 +79,11 @@ class Scheduler:
         """The vectors from the model's worker."""
         async with self._lease(request.model) as worker:
             return await worker.embed(request)
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenization:
+        """How the model's worker reads a prompt."""
+        async with self._lease(request.model) as worker:
+            return await worker.tokenize(request)
 
     @asynccontextmanager
     async def _lease(self, name: str) -> AsyncGenerator[Worker, None]:

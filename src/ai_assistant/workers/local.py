@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from ai_assistant.protocol.chunks import Embeddings, TokenChunk
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import (
     AssistantError,
     EngineDied,
@@ -36,11 +36,13 @@ from ai_assistant.protocol.frames import (
     Ready,
     Report,
     Shutdown,
+    Tokenize,
+    Tokenized,
     pack,
     read_frame_async,
     unpack_report,
 )
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelState, ModelStatus
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ FAILED_LOADS = 2
 DRAIN_SECONDS = 60.0
 """How long a stop waits for running requests."""
 
-Answer = TokenChunk | Embeddings | AssistantError
+Answer = TokenChunk | Embeddings | Tokenization | AssistantError
 
 
 class LocalWorker:
@@ -242,6 +244,8 @@ class LocalWorker:
                     self._answer(request_id, chunk)
             case Embedded(request_id, embeddings):
                 self._answer(request_id, embeddings)
+            case Tokenized(request_id, tokenization):
+                self._answer(request_id, tokenization)
             case Failed(request_id, error):
                 self._answer(request_id, from_info(error))
             case Report(status):
@@ -287,16 +291,28 @@ class LocalWorker:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The request's vectors; cancelling the call cancels the work."""
-        answers = self._open(request.request_id, Embed(request))
+        answer = await self._ask(request.request_id, Embed(request))
+        if isinstance(answer, Embeddings):
+            return answer
+        raise answer if isinstance(answer, AssistantError) else EngineDied("A wrong answer came.")
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenization:
+        """How the engine reads a prompt."""
+        answer = await self._ask(request.request_id, Tokenize(request))
+        if isinstance(answer, Tokenization):
+            return answer
+        raise answer if isinstance(answer, AssistantError) else EngineDied("A wrong answer came.")
+
+    async def _ask(self, request_id: str, order: Order) -> Answer:
+        """The only answer to an order; cancelling the call aborts it."""
+        answers = self._open(request_id, order)
         done = False
         try:
             answer = await answers.get()
             done = True
         finally:
-            self._close(request.request_id, done)
-        if isinstance(answer, Embeddings):
-            return answer
-        raise answer if isinstance(answer, AssistantError) else EngineDied("A wrong answer came.")
+            self._close(request_id, done)
+        return answer
 
     def _open(self, request_id: str, order: Order) -> asyncio.Queue[Answer]:
         if self._state != "ready":

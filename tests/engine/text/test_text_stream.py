@@ -62,3 +62,11 @@ def test_only_the_beginning_of_a_stop_is_held_back(parts: list[str], stops: list
 def test_no_stops_hold_nothing_back() -> None:
     assert StopFinder([]).feed("any") == ("any", False)
     assert StopFinder([""]).feed("any") == ("any", False)
+
+
+def test_the_stop_string_that_was_found_is_known() -> None:
+    finder = StopFinder(("END", "\n\n"))
+    assert finder.feed("one E") == ("one ", False)
+    assert finder.found is None
+    assert finder.feed("ND\n\n") == ("", True)
+    assert finder.found == "END"

@@ -38,13 +38,15 @@ class StopFinder:
     be the beginning of a stop string.
     """
 
-    __slots__ = ("_held", "_longest", "_prefixes", "_stops")
+    __slots__ = ("_held", "_longest", "_prefixes", "_stops", "found")
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._longest = max((len(stop) for stop in self._stops), default=1)
         self._prefixes = {stop[:n] for stop in self._stops for n in range(1, len(stop))}
         self._held = ""
+        self.found: str | None = None
+        """The stop string that ended the text."""
 
     def feed(self, text: str) -> tuple[str, bool]:
         """What may be shown now, and whether a stop string ended the text."""
@@ -66,9 +68,14 @@ class StopFinder:
 
     def _cut(self, text: str) -> int | None:
         found = [
-            (start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0
+            (start + len(stop), start, stop)
+            for stop in self._stops
+            if (start := text.find(stop)) >= 0
         ]
-        return min(found)[1] if found else None
+        if not found:
+            return None
+        _, start, self.found = min(found)
+        return start
 
     def _possible_start(self, text: str) -> int:
         end = len(text)
