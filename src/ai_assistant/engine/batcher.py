@@ -94,6 +94,7 @@ class Batcher:
             # What has ended leaves the context, where its cells slow every step: a block a step,
             # so that nobody waits for many copies. After a pause it is saved already.
             self._residence.evict_step()
+        self._residence.compact(self.running)
         parts = self._pick(due)
         room = min(self._cache.free_cells, self._limits.chunk)
         parts = self._guess(parts, room - sum(part.count for part in parts))

@@ -28,6 +28,8 @@ PATIENT_SECONDS = 0.005
 """How long an engine that has nothing else to do waits for a block before it looks around."""
 ALONE_SECONDS = 0.05
 """How long blocks may come back before new orders are looked at, if nobody else has work."""
+WORTH_MOVING = 2048
+"""Cells between the last one in use and where it could be."""
 SMOOTH = 0.2
 """Weight of the newest measurement."""
 
@@ -75,6 +77,7 @@ class Residence:
         self._parked_bytes = 0
         self.saver = Saver(cache, cells, tiers, shares_prefixes=shares_prefixes)
         self._pinned: list[array[int]] = []
+        self.compactions = 0
 
     # Finding and beginning.
 
@@ -280,6 +283,25 @@ class Residence:
             if not self.evict():
                 return False
         return True
+
+    def compact(self, running: Items[Sequence]) -> None:
+        """Move what runs to the context's beginning, where much before it is empty: each step
+        passes over all cells up to the last one in use."""
+        ledger = self.cache.ledger
+        far = ledger.high_water - ledger.used >= max(WORTH_MOVING, 2 * ledger.used)
+        # A copy of shared cells would be a second one.
+        if not far or self.cache.retained or not self._shares_prefixes or ledger.any_shared:
+            return
+        states = [self._cells.save(sequence.slot) for sequence in running]
+        for sequence in running:
+            self._cells.drop(sequence.slot)
+        ledger.settled()
+        self.compactions += 1
+        for sequence, state in zip(running, states, strict=True):
+            if sequence.computed and not self._cells.restore(sequence.slot, state):
+                self._cells.drop(sequence.slot)
+                self.cache.shrink(sequence.slot, 0)
+                sequence.computed = 0
 
     # Parking.
 

@@ -18,6 +18,8 @@ class CellLedger:
 
     def __init__(self, total: int) -> None:
         self.total = total
+        self.high_water = 0
+        """The most cells that were in use since none was, or since `settled`."""
         self._owners = np.zeros(total, np.int32)
         self._free = list(range(total - 1, -1, -1))
         self._held: dict[int, list[int]] = {}
@@ -26,6 +28,20 @@ class CellLedger:
     def free(self) -> int:
         """Cells without an owner."""
         return len(self._free)
+
+    @property
+    def used(self) -> int:
+        """Cells with an owner."""
+        return self.total - len(self._free)
+
+    @property
+    def any_shared(self) -> bool:
+        """Whether a cell has two owners."""
+        return bool((self._owners > 1).any())
+
+    def settled(self) -> None:
+        """All that is in use lies at the beginning."""
+        self.high_water = self.used
 
     def held(self, sequence: int) -> int:
         """Cells of a sequence, shared ones included."""
@@ -40,11 +56,12 @@ class CellLedger:
             cell = self._free.pop()
             self._owners[cell] = 1
             cells.append(cell)
-            return
-        new = self._free[-count:]
-        del self._free[-count:]
-        self._owners[new] = 1
-        cells.extend(new)
+        else:
+            new = self._free[-count:]
+            del self._free[-count:]
+            self._owners[new] = 1
+            cells.extend(new)
+        self.high_water = max(self.high_water, self.used)
 
     def share(self, source: int, target: int, length: int) -> None:
         """Make `target`, which holds nothing, an owner of the first `length` cells of `source`."""
@@ -63,6 +80,8 @@ class CellLedger:
             del self._held[sequence]
         self._owners[gone] -= 1
         self._free.extend(cell for cell in gone if self._owners[cell] == 0)
+        if not self.used:
+            self.high_water = 0
 
     def would_free(self, sequences: Iterable[int]) -> int:
         """Cells that would be free if these sequences went."""
