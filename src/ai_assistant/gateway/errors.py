@@ -8,13 +8,18 @@ from ai_assistant.protocol.errors import (
     AccessDenied,
     AssistantError,
     EngineDied,
+    FirstTokenTimeout,
     InvalidRequest,
     ModelLoading,
     ModelNotFound,
     NotFound,
     Overloaded,
+    ProviderError,
+    ProviderOverloaded,
+    ProviderRateLimited,
     RequestError,
     RequestTooLarge,
+    StreamStalled,
     Unavailable,
 )
 
@@ -63,6 +68,11 @@ _VERDICTS: dict[type[AssistantError], Verdict] = {
     Unavailable: Verdict(503, "unavailable_error"),
     Overloaded: Verdict(429, "overloaded_error"),
     EngineDied: Verdict(502, "server_error"),
+    ProviderError: Verdict(502, "server_error"),
+    ProviderRateLimited: Verdict(429, "rate_limit_error"),
+    ProviderOverloaded: Verdict(503, "overloaded_error"),
+    FirstTokenTimeout: Verdict(504, "timeout_error"),
+    StreamStalled: Verdict(504, "timeout_error"),
 }
 _RETRY_SECONDS = 5.0
 

@@ -40,6 +40,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    estimated: bool = False
+    """Counted from the text, because the provider did not say."""
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):

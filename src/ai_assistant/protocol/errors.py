@@ -21,10 +21,26 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
     """0 to 1, for a model that is loading."""
 
 
+class Reached(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an answer got before its error."""
+
+    characters: int = 0
+    """Of text and reasoning, in all choices."""
+    tokens: int = 0
+    tool_calls: int = 0
+
+    @property
+    def began(self) -> bool:
+        """Something was handed on: a new try would repeat it, only going on is right."""
+        return bool(self.characters or self.tokens or self.tool_calls)
+
+
 class AssistantError(Exception):
     """Root of the tree."""
 
     code: ClassVar[str] = "internal_error"
+    elsewhere: ClassVar[bool] = False
+    """Another worker may succeed with the same request, and asking it does no harm."""
 
     def __init__(
         self,
@@ -39,6 +55,12 @@ class AssistantError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.progress = progress
+        self.reached = Reached()
+
+    @property
+    def retry_safe(self) -> bool:
+        """The whole request may be given to another worker: nothing of it was handed on."""
+        return self.elsewhere and not self.reached.began
 
     def info(self) -> ErrorInfo:
         """This error as data."""
@@ -66,12 +88,20 @@ class ContextLengthExceeded(RequestError):
     """The prompt is longer than the model's context."""
 
     code = "context_length_exceeded"
+    elsewhere = True  # where the context is longer
 
 
 class UnsupportedFeature(RequestError):
     """The model or this version cannot do what was asked."""
 
     code = "unsupported_feature"
+    elsewhere = True
+
+
+class CannotContinue(UnsupportedFeature):
+    """This worker cannot go on in the middle of this answer."""
+
+    code = "cannot_continue"
 
 
 class RequestTooLarge(RequestError):
@@ -103,6 +133,7 @@ class Unavailable(AssistantError):
     """Try again after `retry_after` seconds."""
 
     code = "unavailable"
+    elsewhere = True
 
 
 class ModelLoading(Unavailable):
@@ -127,6 +158,7 @@ class EngineError(AssistantError):
     """The engine failed while it worked on the request."""
 
     code = "engine_error"
+    elsewhere = True
 
 
 class EngineDied(EngineError):
@@ -139,6 +171,92 @@ class ModelLoadFailed(EngineError):
     """The model file could not be loaded."""
 
     code = "model_load_failed"
+
+
+# Another server is at fault. Each is worth a try elsewhere; `reached` says whether that is a new
+# try or a continuation.
+class ProviderError(Unavailable):
+    """A provider failed."""
+
+    code = "provider_error"
+
+
+class ProviderUnreachable(ProviderError):
+    """No connection in time: no such name, refused, no certificate, no network."""
+
+    code = "provider_unreachable"
+
+
+class ProviderBusy(ProviderError):
+    """All connections that we allow ourselves to it are in use."""
+
+    code = "provider_busy"
+
+
+class ProviderKeyRefused(ProviderError):
+    """The key is missing, wrong or not allowed; trying again with it is no use."""
+
+    code = "provider_key_refused"
+
+
+class ProviderOutOfCredit(ProviderError):
+    """The account is empty; waiting a moment is no use."""
+
+    code = "provider_out_of_credit"
+
+
+class ProviderModelMissing(ProviderError):
+    """It does not have the model that the settings name."""
+
+    code = "provider_model_missing"
+
+
+class ProviderRateLimited(ProviderError):
+    """Too many requests or tokens; `retry_after` says when."""
+
+    code = "provider_rate_limited"
+
+
+class ProviderOverloaded(ProviderError):
+    """It has too much to do, or its model is being loaded."""
+
+    code = "provider_overloaded"
+
+
+class ProviderFailed(ProviderError):
+    """It says that something went wrong inside it."""
+
+    code = "provider_failed"
+
+
+class FirstTokenTimeout(ProviderError):
+    """No first token in time."""
+
+    code = "provider_first_token_timeout"
+
+
+class StreamStalled(ProviderError):
+    """No next token in time."""
+
+    code = "provider_stalled"
+
+
+class StreamBroken(ProviderError):
+    """The connection ended before the answer did."""
+
+    code = "provider_stream_broken"
+
+
+class MalformedAnswer(ProviderError):
+    """What it sent is not what was agreed."""
+
+    code = "provider_malformed"
+
+
+class ProviderRejected(RequestError):
+    """It says that the request is at fault."""
+
+    code = "provider_rejected"
 
 
 def _tree(root: type[AssistantError]) -> list[type[AssistantError]]:

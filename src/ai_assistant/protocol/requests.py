@@ -93,6 +93,19 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     grammar: str | None = None
 
 
+class Partial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an answer said before it broke off; whoever takes over goes on right behind it."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: bool = False
+    """It had begun to call a function."""
+    generated: int = 0
+    """Tokens so far; they count against `max_tokens`."""
+    tokens: tuple[int, ...] = ()
+    """Their ids, where they are known: of the same model they continue exactly."""
+
+
 class Priority(IntEnum):
     """Lower goes first."""
 
@@ -122,6 +135,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """The tenant's share against that of the others in the same class."""
     ignore_eos: bool = False
     """Go on after the end token, to `max_tokens`: for benchmarks."""
+    partial: Partial | None = None
+    """Yield only what comes after this; who cannot raises `CannotContinue`."""
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
+from ai_assistant.protocol.offers import Offer, WorkerFacts
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import ModelStatus, NodeStatus
 
@@ -40,6 +41,19 @@ class Worker(TokenSource, Protocol):
 
     async def stop(self, *, drain: bool = True) -> None:
         """End: with `drain` after the running requests are done, else now."""
+        ...
+
+
+class RemoteSource(Worker, Protocol):
+    """A worker on another machine. It is always ready: whether it answers is in its facts."""
+
+    @property
+    def offer(self) -> Offer: ...
+
+    def facts(self) -> WorkerFacts: ...
+
+    def refusal(self, request: GenerateRequest) -> str | None:
+        """Why it cannot do this, `request.partial` included; None: it can, as far as is known."""
         ...
 
 

@@ -1,0 +1,33 @@
+"""What leaves this machine, as whoever guards the door sees it."""
+
+from typing import Literal, Protocol
+
+import msgspec
+
+Place = Literal["machine", "lan", "cloud"]
+"""Where a worker computes: here, in the owner's own network, or at a stranger's."""
+
+
+class Departure(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, just before it is sent. Sent again, it departs again."""
+
+    request_id: str
+    tenant: str
+    provider: str
+    """The name that the owner gave."""
+    model: str
+    place: Place
+    region: str
+    """As the owner declared it; empty: unknown."""
+    host: str
+    path: str
+    body: bytes
+    """Exactly what is sent. Whoever is told keeps digests and counts, not the content."""
+
+
+class Gate(Protocol):
+    """Asked before every departure. It fails closed: what it does not let out is not sent."""
+
+    async def let_out(self, departure: Departure) -> None:
+        """Record the departure and return, or raise an `AssistantError`: then nothing is sent."""
+        ...
