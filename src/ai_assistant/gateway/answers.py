@@ -4,13 +4,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ai_assistant.gateway.errors import error_body
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.protocol.chunks import Timings, TokenLogprob, Usage
 from ai_assistant.protocol.errors import AssistantError, EngineError
 
 DONE = b"data: [DONE]\n\n"
-PING = b": ping\n\n"
+SSE_COMMENT = b": ping\n\n"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +27,11 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Answer(Protocol):
     """An answer of one wire format, made of pieces."""
 
+    media: bytes
+    """The content type of its stream."""
+    ping: bytes
+    """What goes into its stream in a long silence, and means nothing."""
+
     def add(self, piece: Piece) -> None:
         """Take a piece into account."""
         ...
@@ -41,6 +46,10 @@ class Answer(Protocol):
 
     def body(self) -> bytes:
         """The whole answer as one object; raises `EngineError` if it is not whole."""
+        ...
+
+    def failure(self, error: AssistantError) -> bytes:
+        """The events with which a stream ends that cannot go on."""
         ...
 
 
@@ -74,38 +83,50 @@ class Book:
         if self._open or self._unpaid:
             raise EngineError("The engine ended before the answer was whole. Send it again.")
 
+    def used(self) -> Usage:
+        """Tokens of all requests."""
+        return Usage(
+            prompt_tokens=sum(usage.prompt_tokens for usage in self._usages),
+            completion_tokens=sum(usage.completion_tokens for usage in self._usages),
+            cached_tokens=sum(usage.cached_tokens for usage in self._usages),
+            reasoning_tokens=sum(usage.reasoning_tokens for usage in self._usages),
+        )
+
+    def spent(self) -> Timings:
+        """Milliseconds of all requests."""
+        return Timings(
+            queue_ms=sum(timings.queue_ms for timings in self._timings),
+            prefill_ms=sum(timings.prefill_ms for timings in self._timings),
+            decode_ms=sum(timings.decode_ms for timings in self._timings),
+        )
+
     def usage(self) -> dict[str, Any]:
         """OpenAI's `usage`, over all requests."""
-        prompt = sum(usage.prompt_tokens for usage in self._usages)
-        completion = sum(usage.completion_tokens for usage in self._usages)
-        cached = sum(usage.cached_tokens for usage in self._usages)
-        reasoning = sum(usage.reasoning_tokens for usage in self._usages)
+        used = self.used()
         return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": cached},
-            "completion_tokens_details": {"reasoning_tokens": reasoning},
+            "prompt_tokens": used.prompt_tokens,
+            "completion_tokens": used.completion_tokens,
+            "total_tokens": used.prompt_tokens + used.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
         }
 
     def timings(self) -> dict[str, Any]:
         """llama.cpp's `timings`, and the time in the queue."""
-        usage = self.usage()
-        cached = usage["prompt_tokens_details"]["cached_tokens"]
-        computed = usage["prompt_tokens"] - cached
-        prefill = sum(timings.prefill_ms for timings in self._timings)
-        decode = sum(timings.decode_ms for timings in self._timings)
+        used, spent = self.used(), self.spent()
+        computed = used.prompt_tokens - used.cached_tokens
+        prefill, decode = spent.prefill_ms, spent.decode_ms
         return {
-            "cache_n": cached,
+            "cache_n": used.cached_tokens,
             "prompt_n": computed,
             "prompt_ms": prefill,
             "prompt_per_token_ms": _ratio(prefill, computed),
             "prompt_per_second": _ratio(1000 * computed, prefill),
-            "predicted_n": usage["completion_tokens"],
+            "predicted_n": used.completion_tokens,
             "predicted_ms": decode,
-            "predicted_per_token_ms": _ratio(decode, usage["completion_tokens"]),
-            "predicted_per_second": _ratio(1000 * usage["completion_tokens"], decode),
-            "queue_ms": sum(timings.queue_ms for timings in self._timings),
+            "predicted_per_token_ms": _ratio(decode, used.completion_tokens),
+            "predicted_per_second": _ratio(1000 * used.completion_tokens, decode),
+            "queue_ms": spent.queue_ms,
         }
 
 
@@ -128,11 +149,6 @@ def chat_logprobs(logprobs: tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:
 def finite(logprob: float) -> float:
     """JSON has no infinity: OpenAI's stand-in for impossible tokens."""
     return max(logprob, -9999.0)
-
-
-def error_event(error: AssistantError) -> bytes:
-    """An error after the stream began."""
-    return b"data: " + error_body(error) + b"\n\n"
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -4,14 +4,19 @@ from typing import Any
 
 import msgspec
 
-from ai_assistant.gateway.answers import DONE, Book, Head
+from ai_assistant.gateway.answers import DONE, EVENT_STREAM, SSE_COMMENT, Book, Head
+from ai_assistant.gateway.errors import error_body
 from ai_assistant.gateway.feed import Piece
+from ai_assistant.protocol.errors import AssistantError
 
 encode = msgspec.json.Encoder().encode
 
 
 class OpenAIAnswer:
     """Events around choices, and the totals at the end. A subclass writes the choices."""
+
+    media = EVENT_STREAM
+    ping = SSE_COMMENT
 
     def __init__(
         self, book: Book, head: Head, chunk_kind: str, *, include_usage: bool, timings: bool
@@ -34,6 +39,10 @@ class OpenAIAnswer:
             return DONE
         totals = self.totals(usage=self._include_usage)
         return self._prefix + b"]," + encode(totals)[1:] + b"\n\n" + DONE
+
+    def failure(self, error: AssistantError) -> bytes:
+        """An error after the stream began."""
+        return b"data: " + error_body(error) + b"\n\n"
 
     def totals(self, *, usage: bool) -> dict[str, Any]:
         """What stands beside the choices when all is known."""

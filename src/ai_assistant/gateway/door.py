@@ -13,6 +13,8 @@ from ai_assistant.protocol.requests import Priority
 
 _PER_FREE_PLACE = 3
 _RESERVED = 8
+_COUNTED = ("/v1/", "/api/", "/tokenize", "/detokenize", "/apply-template")
+"""Addresses at which a POST takes a place."""
 _FIRST_GUESS = 5.0
 _LONGEST_WAIT = 60.0
 _NEWEST = 0.1
@@ -76,7 +78,7 @@ class DoorGuard:
         self._places = Places(settings.max_requests, shared=tenants > 1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST" or not scope["path"].startswith("/v1/"):
+        if scope["method"] != "POST" or not scope["path"].startswith(_COUNTED):
             await self._app(scope, receive, send)
             return
         caller = caller_of(scope)

@@ -1,6 +1,5 @@
 """POST /v1/embeddings."""
 
-import asyncio
 import sys
 from array import array
 from base64 import b64encode
@@ -10,10 +9,10 @@ import msgspec
 
 from ai_assistant.gateway.decoding import decode
 from ai_assistant.gateway.errors import invalid
-from ai_assistant.gateway.exchange import ClientGone, Exchange
+from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.models import named_or_default
+from ai_assistant.gateway.wanted import while_wanted
 from ai_assistant.gateway.wire_completions import Token, to_prompts
-from ai_assistant.protocol.chunks import Embeddings
 from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.requests import EmbedRequest, TextPrompt
 from ai_assistant.protocol.worker import Service
@@ -37,7 +36,7 @@ async def embed(exchange: Exchange, service: Service) -> None:
     """One vector for each input."""
     wire = decode(_decoder, await exchange.body())
     request = _to_request(wire, exchange.request_id, named_or_default(wire.model, service))
-    found = await _while_wanted(exchange, service, request)
+    found = await while_wanted(exchange, service.embed(request))
     if wire.dimensions is not None and wire.dimensions != found.dimensions:
         raise UnsupportedFeature(
             f"dimensions: this model's vectors have {found.dimensions}; leave the field out.",
@@ -61,21 +60,6 @@ def _to_request(wire: EmbeddingBody, request_id: str, model: str) -> EmbedReques
         if isinstance(prompt, TextPrompt) and not prompt.text:
             raise invalid(f"input[{i}]" if len(inputs) > 1 else "input", "must not be empty")
     return EmbedRequest(request_id=request_id, model=model, inputs=inputs)
-
-
-async def _while_wanted(exchange: Exchange, service: Service, request: EmbedRequest) -> Embeddings:
-    """The vectors; the work is cancelled if the client leaves."""
-    work = asyncio.ensure_future(service.embed(request))
-    watch = asyncio.create_task(exchange.gone())
-    try:
-        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise ClientGone
-        return work.result()
-    finally:
-        work.cancel()
-        watch.cancel()
-        await asyncio.wait({work, watch})
 
 
 def _encoded(vector: bytes, wire: EmbeddingBody) -> Any:

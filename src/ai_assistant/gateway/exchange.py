@@ -8,12 +8,8 @@ from typing import Any, cast
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from ai_assistant.gateway.errors import (
-    SlowUpload,
-    error_body,
-    error_headers,
-    verdict,
-)
+from ai_assistant.gateway.error_shapes import shaped_body
+from ai_assistant.gateway.errors import SlowUpload, error_headers, verdict
 from ai_assistant.gateway.keys import Caller
 from ai_assistant.gateway.record import Record
 from ai_assistant.gateway.settings import GatewaySettings
@@ -23,8 +19,7 @@ Header = tuple[bytes, bytes]
 
 _JSON = b"application/json"
 _ANYONE = Caller()
-_EVENTS: list[Header] = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+_STREAM: list[Header] = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -98,12 +93,14 @@ class Exchange:
 
     async def send_error(self, error: AssistantError) -> None:
         """The whole answer is an error."""
-        await self.send_json(error_body(error), verdict(error).status, error_headers(error))
+        body = shaped_body(error, self.scope["path"], self.request_id)
+        await self.send_json(body, verdict(error).status, error_headers(error))
 
-    async def start_events(self) -> None:
+    async def start_stream(self, media: bytes) -> None:
         """From here on the answer is a stream of events."""
         self.started = True
-        await self._deliver({"type": "http.response.start", "status": 200, "headers": _EVENTS})
+        headers = [(b"content-type", media), *_STREAM]
+        await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def send_events(self, events: bytes, *, last: bool = False) -> None:
         """Some events, in one write."""

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from ai_assistant.gateway.answers import PING, Answer, error_event
+from ai_assistant.gateway.answers import Answer
 from ai_assistant.gateway.exchange import ClientGone, Exchange
 from ai_assistant.gateway.feed import Feed
 from ai_assistant.protocol.errors import AssistantError, ShuttingDown
@@ -45,10 +45,10 @@ async def _send_whole(exchange: Exchange, feed: Feed, answer: Answer) -> None:
 
 async def _send_events(exchange: Exchange, feed: Feed, answer: Answer) -> None:
     pieces = await feed.take()  # What fails before the first piece still gets a status.
-    await exchange.start_events()
+    await exchange.start_stream(answer.media)
     try:
         while True:
-            events = answer.events(pieces) if pieces or feed.ended else PING
+            events = answer.events(pieces) if pieces or feed.ended else answer.ping
             if feed.ended:
                 await exchange.send_events(events + _end(answer), last=True)
                 return
@@ -57,18 +57,18 @@ async def _send_events(exchange: Exchange, feed: Feed, answer: Answer) -> None:
     except ClientGone:
         raise
     except AssistantError as error:
-        await exchange.send_events(error_event(error), last=True)
+        await exchange.send_events(answer.failure(error), last=True)
     except asyncio.CancelledError:
         error = ShuttingDown("The server is stopping; send the request again in a moment.")
-        await exchange.send_events(error_event(error), last=True)
+        await exchange.send_events(answer.failure(error), last=True)
     except Exception:  # noqa: BLE001 - the last place that can still name it
         _log.exception("request %s failed in the middle of its stream", exchange.request_id)
         error = AssistantError(f"Something went wrong here. See the log: {exchange.request_id}.")
-        await exchange.send_events(error_event(error), last=True)
+        await exchange.send_events(answer.failure(error), last=True)
 
 
 def _end(answer: Answer) -> bytes:
     try:
         return answer.end()
     except AssistantError as error:
-        return error_event(error)
+        return answer.failure(error)

@@ -155,7 +155,7 @@ async def _answer_preflight(scope: Scope, send: Send) -> None:
     if not _HEADER_NAMES.fullmatch(wanted):
         wanted = "authorization, content-type, x-api-key"
     headers = [
-        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
         (b"access-control-allow-headers", wanted.encode("latin-1")),
         (b"access-control-allow-private-network", b"true"),
         (b"access-control-max-age", b"600"),

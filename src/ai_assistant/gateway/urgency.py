@@ -23,13 +23,17 @@ _SERVED = {
 
 
 def standing_of(exchange: Exchange, wire: CommonFields) -> Standing:
-    """Whose request it is and how urgent: as asked, as far as the key allows.
+    """Whose request it is and how urgent: as asked, as far as the key allows."""
+    return standing(exchange, wire.priority, wire.service_tier)
 
-    `priority` goes before `service_tier`, the body before the header.
-    """
+
+def standing(
+    exchange: Exchange, priority: str | int | None = None, tier: str | None = None
+) -> Standing:
+    """The same of two fields: `priority` goes before the tier, the body before the header."""
     said = (
-        _by_class("priority", wire.priority),
-        _by_tier(wire.service_tier),
+        _by_class("priority", priority),
+        _by_tier(tier),
         _by_header(exchange.header(HEADER.lower().encode())),
     )
     return exchange.caller.standing(next((one for one in said if one is not None), None))
