@@ -1,50 +1,43 @@
-"""The kernels' own list of devices. The binding declares no ggml function, so these are ours."""
+"""The kernels' own list of devices, of every backend that they were built with."""
 
 import ctypes
-
-import llama_cpp._ggml as binding
-import msgspec
+from typing import cast
 
 from ai_assistant.engine.kernels import libllama
+from ai_assistant.engine.kernels.ggml import Props, ggml
+from ai_assistant.protocol.kernels import DeviceKind, KernelDevice
 
-KINDS = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accelerator", 4: "meta"}
+KINDS: dict[int, DeviceKind] = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accelerator", 4: "meta"}
 """enum ggml_backend_dev_type"""
 
 
-class Device(msgspec.Struct, frozen=True):
-    """Something that the kernels can compute on; memory in bytes."""
-
-    name: str
-    description: str
-    kind: str
-    memory_free: int
-    memory_total: int
-
-
-def devices() -> list[Device]:
+def devices() -> list[KernelDevice]:
     """All devices of the built kernels."""
+    return [describe(handle) for handle in handles()]
+
+
+def handles() -> list[int]:
+    """Their C handles, in the same order."""
     libllama.start()
-    ggml = binding.libggml
-    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    return [
-        _describe(ggml, ggml.ggml_backend_dev_get(index))
-        for index in range(ggml.ggml_backend_dev_count())
-    ]
+    return [ggml.ggml_backend_dev_get(index) for index in range(ggml.ggml_backend_dev_count())]
 
 
-def _describe(ggml: ctypes.CDLL, device: int) -> Device:
-    handle = ctypes.c_void_p(device)
-    for read in (ggml.ggml_backend_dev_name, ggml.ggml_backend_dev_description):
-        read.argtypes, read.restype = [ctypes.c_void_p], ctypes.c_char_p
-    ggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    ggml.ggml_backend_dev_memory(handle, ctypes.byref(free), ctypes.byref(total))
-    return Device(
-        name=ggml.ggml_backend_dev_name(handle).decode(),
-        description=ggml.ggml_backend_dev_description(handle).decode(),
-        kind=KINDS.get(ggml.ggml_backend_dev_type(handle), "unknown"),
-        memory_free=free.value,
-        memory_total=total.value,
+def describe(handle: int) -> KernelDevice:
+    """One device as a message."""
+    props = Props()
+    ggml.ggml_backend_dev_get_props(handle, ctypes.byref(props))
+    backend = ggml.ggml_backend_reg_name(ggml.ggml_backend_dev_backend_reg(handle))
+    return KernelDevice(
+        name=_text(props.name),
+        description=_text(props.description),
+        backend=_text(backend),
+        kind=KINDS.get(props.type, "unknown"),
+        memory_free=props.memory_free,
+        memory_total=props.memory_total,
+        pci=_text(props.device_id) or None,
+        pinned=bool(props.caps.host_buffer),
     )
+
+
+def _text(raw: object) -> str:
+    return cast("bytes", raw).decode("utf-8", "replace") if raw else ""
