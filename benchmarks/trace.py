@@ -2,7 +2,7 @@
 
 `python -m benchmarks.trace [--models starter 0.5b 1b] [--rounds N] [--quick]`
 
-Four documents of about 3,000 words (600 where the context is small); each user has one of them as
+Four documents of about 1,500 words (600 where the context is small); each user has one of them as
 the system prompt, asks three short questions and gets 32 tokens for each; between an answer and the
 next question passes a random time. Documents, questions and times come from a seed, new ones in
 every round, the same for both servers.
@@ -51,8 +51,8 @@ class Effort:
 
 FULL = {
     "starter": Effort(5, words=600, think=0.5),
-    "0.5b": Effort(2),
-    "1b": Effort(1),
+    "0.5b": Effort(1, words=1500),
+    "1b": Effort(1, words=1500),
 }
 QUICK = Effort(1, words=300, users=8, think=0.2)
 

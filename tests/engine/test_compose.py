@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_assistant.engine.allowance import Allowance
-from ai_assistant.engine.compose import PAUSE_SECONDS, SMALLEST, Part, compose
+from ai_assistant.engine.compose import CROWD, PAUSE_SECONDS, SMALLEST, Part, compose
 from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import MOST, Floor
 from ai_assistant.engine.sequence import Sequence
@@ -205,3 +205,23 @@ def test_floor_does_not_save_for_ever() -> None:
     assert turns <= MOST / 0.1 + 1
     floor.spent(1.0, {FIRST}, {FIRST})
     assert floor.due({FIRST, BATCH}) is None
+
+
+def test_short_prompts_do_not_wait_for_a_long_one_but_leave_it_half_of_the_step() -> None:
+    long, questions = sequence(NORMAL, 900), [sequence(NORMAL, 100) for _ in range(4)]
+    parts = compose([long, *questions], Linear(), 512)
+    assert [part.sequence for part in parts] == [questions[0], long]
+    assert sum(part.count for part in parts) == CROWD
+    quick = Linear(each=0.001)
+    parts = compose([long, *questions], quick, 512)
+    assert [part.sequence for part in parts] == [*questions[:2], long]
+    assert parts[-1].count == 312
+
+
+def test_short_prompt_of_a_lower_class_waits() -> None:
+    parts = compose([sequence(FIRST, 900), sequence(NORMAL, 20)], Linear(), 512)
+    assert [part.sequence.request.priority for part in parts] == [FIRST]
+
+
+def test_whoever_is_alone_takes_large_steps() -> None:
+    assert counts(compose([sequence(NORMAL, 900)], Linear(), 512)) == [(NORMAL, 512)]

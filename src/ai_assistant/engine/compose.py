@@ -18,6 +18,10 @@ STEP_SECONDS = {Priority.INTERACTIVE: 1.0, Priority.NORMAL: 1.0, Priority.BATCH:
 """How long a step with a prompt of each class may take where no stream waits for it."""
 EFFICIENT = {Priority.INTERACTIVE: 512, Priority.NORMAL: 512, Priority.BATCH: 64}
 """Tokens below which such a step would waste the machine, however long they take."""
+CROWD = 256
+"""The same where several sequences run: then it is likely that somebody waits for its end."""
+SHORT = 128
+"""A prompt with at most so many tokens left does not wait for a long one."""
 PAUSE_SECONDS = {Priority.INTERACTIVE: 0.1, Priority.NORMAL: 0.25, Priority.BATCH: 0.5}
 """How long a stream of each class may stand still for a piece of a prompt."""
 SMALLEST = {Priority.INTERACTIVE: 16, Priority.NORMAL: 128, Priority.BATCH: 64}
@@ -72,7 +76,8 @@ def compose(
     parts = [Part(sequence, 1) for sequence in streams[:chunk]]
     if not reading or not (others or reading[0].request.priority == due):
         return parts
-    return parts + _prompts(reading, _budget(reading[0], len(parts), protected, pace, chunk))
+    budget = _budget(reading[0], len(parts), protected, pace, chunk, crowd=len(active) > 1)
+    return parts + _prompts(reading, budget)
 
 
 def protected_streams(writing: Items[Sequence]) -> Items[Sequence]:
@@ -93,14 +98,27 @@ def _without_lower(
 def _prompts(reading: list[Sequence], budget: int) -> list[Part]:
     """Pieces of the first prompts, all of one class."""
     priority = reading[0].request.priority
+    equals = [sequence for sequence in reading if sequence.request.priority == priority]
     parts: list[Part] = []
-    for sequence in reading:
+    for sequence in _short_first(equals, budget):
         count = _piece(sequence.remaining, budget)
-        if count <= 0 or sequence.request.priority != priority:
+        if count <= 0:
             break
         parts.append(Part(sequence, count))
         budget -= count
     return parts
+
+
+def _short_first(equals: list[Sequence], budget: int) -> list[Sequence]:
+    """The same, but short prompts first, as many as half of the budget holds: a long one loses
+    little and they win much."""
+    room = budget // 2
+    short: list[Sequence] = []
+    for sequence in equals[1:]:
+        if sequence.remaining <= min(SHORT, room):
+            short.append(sequence)
+            room -= sequence.remaining
+    return [*short, *(sequence for sequence in equals if sequence not in short)]
 
 
 def _piece(remaining: int, budget: int) -> int:
@@ -111,13 +129,21 @@ def _piece(remaining: int, budget: int) -> int:
 
 
 def _budget(
-    first: Sequence, streams: int, protected: Items[Sequence], pace: Pace, chunk: int
+    first: Sequence,
+    streams: int,
+    protected: Items[Sequence],
+    pace: Pace,
+    chunk: int,
+    *,
+    crowd: bool,
 ) -> int:
     """Tokens of prompts for this step."""
     room = max(chunk - streams, 0)
     if pace.seconds(1) is None:
         return min(room, max(chunk // 4, 1))
     seconds, least = STEP_SECONDS[first.request.priority], EFFICIENT[first.request.priority]
+    if crowd:
+        least = min(least, CROWD)
     if protected:
         seconds = min(seconds, PAUSE_SECONDS[protected[0].request.priority])
         least = SMALLEST[protected[0].request.priority]

@@ -53,8 +53,10 @@ class Guesses:
     def _guess(self, sequence: Sequence, most: int) -> Guess:
         if sequence.drafter is None:
             sequence.drafter = self._tenants.drafter(sequence.request.tenant, sequence.tokens)
-        left = sequence.limit - len(sequence.tokens) - 1
-        return sequence.drafter.candidates(min(most, left))
+        most = min(most, sequence.limit - len(sequence.tokens) - 1)
+        if sequence.sampler.mask and (forced := sequence.sampler.mask.forced()):
+            return sequence.drafter.forced(forced[:most])
+        return sequence.drafter.candidates(most)
 
     def _seconds(self, tokens: int) -> float:
         return self._pace.seconds(tokens) or 1.0

@@ -38,6 +38,10 @@ class Mask(Protocol):
 
     def accept(self, token: int) -> None: ...
 
+    def forced(self) -> list[int]:
+        """The tokens that spell what must come next, as the vocabulary would; often none."""
+        ...
+
 
 class Sampler:
     """The choice of one sequence's tokens."""

@@ -6,7 +6,14 @@ from typing import NamedTuple
 import msgspec
 
 from ai_assistant.engine.speculation.ngrams import CONTEXT, History
-from ai_assistant.engine.speculation.policy import MOST, OWN, PAST, REQUEST_WINDOW, Acceptance
+from ai_assistant.engine.speculation.policy import (
+    FORCED,
+    MOST,
+    OWN,
+    PAST,
+    REQUEST_WINDOW,
+    Acceptance,
+)
 from ai_assistant.engine.speculation.repeats import LONGEST, Repeats
 
 SLICE = 4_096
@@ -47,8 +54,8 @@ class Drafter:
     else: what is new is noticed, and what was guessed compared with it, at the next call.
     """
 
-    __slots__ = ("_acceptance", "_history", "_past", "_prompt", "_repeats", "_run", "_tokens",
-                 "accepted", "drafted")  # fmt: skip
+    __slots__ = ("_acceptance", "_forced", "_history", "_past", "_prompt", "_repeats", "_run",
+                 "_tokens", "accepted", "drafted")  # fmt: skip
 
     def __init__(self, tokens: "array[int]", history: History, acceptance: Acceptance) -> None:
         """`history` and `acceptance` are the tenant's. What is there now is the prompt."""
@@ -61,6 +68,8 @@ class Drafter:
         """The next token by past answers."""
         self._run = 0
         """How many of those were right lately, one after the other."""
+        self._forced = False
+        """The latest guess was a grammar's."""
         self.drafted = 0
         self.accepted = 0
 
@@ -77,17 +86,27 @@ class Drafter:
 
     def candidates(self, most: int) -> Guess:
         """At most `most` tokens that may come next."""
+        self._forced = False
         if self._repeats.indexed < self._prompt and not self.absorb(SLICE):
             return NOTHING
         if self._repeats.indexed < len(self._tokens):
             self._catch_up()
         return self._guess(min(most, MOST)) if most > 0 else NOTHING
 
+    def forced(self, tokens: list[int]) -> Guess:
+        """A guess of what a grammar forces."""
+        self._forced = True
+        return Guess(array("i", tokens), 0, [self._acceptance.expected[FORCED]] * len(tokens))
+
     def observe(self, drafted: int, accepted: int) -> None:
         """Count `drafted` tokens that were verified, the first `accepted` of them right. Chances
-        are learned from the tokens themselves, whether drafted or not."""
+        are learned from the tokens themselves, whether drafted or not; those of forced ones here:
+        whether one was right says how the model cuts text, and nobody else asks that."""
         self.drafted += drafted
         self.accepted += accepted
+        if self._forced:
+            for place in range(min(accepted + 1, drafted)):
+                self._acceptance.observe(FORCED, place < accepted)
 
     def finish(self) -> None:
         """The answer is complete: its tenant's later requests may repeat it."""

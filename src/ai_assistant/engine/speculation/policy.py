@@ -40,6 +40,9 @@ OWN = _levels(_OWN_STARTS, 0)
 """Level of a guess from the request's own text, by the tokens that match it."""
 PAST = _levels(_PAST_STARTS, len(_OWN_STARTS))
 """Level of a guess from past answers, by how many of them were right just before."""
+FORCED = len(_OWN_STARTS) + len(_PAST_STARTS)
+"""Level of what a grammar leaves no choice about, but how it is cut into tokens."""
+_PRIORS = (*_OWN_PRIORS, *_PAST_PRIORS, 0.9)
 
 STRENGTH = 4.0
 """Observations that the prior weighs as much as."""
@@ -60,7 +63,7 @@ class Acceptance:
     def __init__(self, prior: "Acceptance | None" = None, *, window: float = SHARED_WINDOW) -> None:
         self._prior = prior
         self._keep = 1 - 1 / window
-        self.expected = list(prior.expected if prior else _OWN_PRIORS + _PAST_PRIORS)
+        self.expected = list(prior.expected if prior else _PRIORS)
         """The chance of a guess of each level, from 0 to 1."""
         self._hits = [0.0] * len(self.expected)
         self._trials = [0.0] * len(self.expected)
@@ -69,7 +72,7 @@ class Acceptance:
         """A guess of this level turned out to be right or wrong, verified or not."""
         prior = self._prior
         if prior is None:
-            drawn_to = (_OWN_PRIORS + _PAST_PRIORS)[level]
+            drawn_to = _PRIORS[level]
         else:
             prior.observe(level, right)
             drawn_to = prior.expected[level]

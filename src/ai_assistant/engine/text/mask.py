@@ -100,6 +100,10 @@ class TokenMask:
         else:
             np.copyto(logits, -np.inf, where=~allowed)
 
+    def forced(self) -> list[int]:
+        """The tokens that spell what must come next, as the vocabulary would; often none."""
+        return self._matcher.compute_ff_tokens()
+
     def accept(self, token: int) -> None:
         """The token that was drawn."""
         if not self._matcher.consume_token(token):
