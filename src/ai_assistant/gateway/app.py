@@ -19,6 +19,7 @@ from ai_assistant.gateway.guards import (
 )
 from ai_assistant.gateway.health import live, ready, show_status
 from ai_assistant.gateway.keys import read_key
+from ai_assistant.gateway.messages import count_tokens, create_message
 from ai_assistant.gateway.metrics import Meter, Metrics
 from ai_assistant.gateway.models import list_models, show_model
 from ai_assistant.gateway.settings import GatewaySettings
@@ -43,6 +44,8 @@ def build_app(
         route("/v1/chat/completions", "POST", complete_chat),
         route("/v1/completions", "POST", complete_text),
         route("/v1/embeddings", "POST", embed),
+        route("/v1/messages", "POST", create_message),
+        route("/v1/messages/count_tokens", "POST", count_tokens),
         route("/v1/models", "GET", list_models),
         route("/v1/models/{id:path}", "GET", show_model),
         route("/livez", "GET", live),

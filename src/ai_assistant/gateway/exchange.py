@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, cast
 
 import msgspec
@@ -22,6 +22,12 @@ _ANYONE = Caller()
 _STREAM: list[Header] = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
+]
+_DOWNLOAD: list[Header] = [
+    (b"content-type", b"application/octet-stream"),
+    (b"content-disposition", b"attachment"),  # never a page of ours
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
 ]
 
 
@@ -72,6 +78,16 @@ class Exchange:
             parts += message.get("body", b"")
         return bytes(parts)
 
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes, for what is too large to be held."""
+        if (self.header(b"content-encoding") or "identity") != "identity":
+            raise UnsupportedFeature("Send the body without Content-Encoding.")
+        more = True
+        while more:
+            message = await self._next_part()
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
+
     async def gone(self) -> None:
         """Return when the client has closed the connection. Only after `body`."""
         while (await self._receive())["type"] != "http.disconnect":
@@ -100,6 +116,12 @@ class Exchange:
         """From here on the answer is a stream of events."""
         self.started = True
         headers = [(b"content-type", media), *_STREAM]
+        await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def start_download(self, length: int) -> None:
+        """From here on the answer is so many bytes of a file."""
+        self.started = True
+        headers = [*_DOWNLOAD, (b"content-length", b"%d" % length)]
         await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def send_events(self, events: bytes, *, last: bool = False) -> None:

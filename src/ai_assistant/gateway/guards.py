@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 _OPEN_PAGES = {"/", "/favicon.ico", "/console", "/console/"}
 _OPEN_PATHS = {"/livez", "/readyz", "/health", "/v1/health"} | _OPEN_PAGES
 _OPEN_PREFIX = "/console/static/"
+_LIMITED_BY_THEMSELVES = {"/v1/files"}
 _EXPOSED = b"x-request-id, retry-after"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_-]+(, ?[A-Za-z0-9_-]+)*")
 
@@ -172,6 +173,9 @@ class SizeGuard:
         self._limit = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in _LIMITED_BY_THEMSELVES:
+            await self._app(scope, receive, send)
+            return
         length = header(scope, b"content-length")
         if length is None:  # Chunked, or no body at all.
             receive = self._counted(receive)

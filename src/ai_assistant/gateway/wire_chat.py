@@ -7,6 +7,7 @@ import msgspec
 from ai_assistant.gateway.decoding import decode, portable
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.gateway.keys import Standing
+from ai_assistant.gateway.steady import steady
 from ai_assistant.gateway.wire_common import Candidates, CommonFields, Limit, token_limit
 from ai_assistant.gateway.wire_messages import (
     ChosenTool,
@@ -78,8 +79,8 @@ def _to_prompt(wire: ChatBody) -> ChatPrompt:
         raise UnsupportedFeature("functions: use tools instead.", param="functions")
     tools = to_tools(wire.tools or [])
     return ChatPrompt(
-        messages=tuple(
-            to_message(message, f"messages[{i}]") for i, message in enumerate(wire.messages)
+        messages=steady(
+            [to_message(message, f"messages[{i}]") for i, message in enumerate(wire.messages)]
         ),
         tools=tools,
         tool_choice=to_choice(wire.tool_choice, tools),

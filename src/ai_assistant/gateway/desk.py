@@ -1,0 +1,132 @@
+"""Answers the lines of batches with the very handlers that answer clients, in the class batch."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.types import Message, Scope
+
+from ai_assistant.gateway.chat import complete_chat
+from ai_assistant.gateway.completions import complete_text
+from ai_assistant.gateway.embeddings import embed
+from ai_assistant.gateway.errors import error_body, verdict
+from ai_assistant.gateway.exchange import Exchange
+from ai_assistant.gateway.keys import Caller
+from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.jobs.ports import Call
+from ai_assistant.jobs.results import Answered
+from ai_assistant.protocol.errors import AssistantError, RequestError
+from ai_assistant.protocol.requests import Priority
+from ai_assistant.protocol.worker import Service
+from ai_assistant.scheduler.scheduler import DEFAULT_ALIAS
+
+_log = logging.getLogger(__name__)
+
+BATCHABLE: dict[str, Callable[[Exchange, Service], Awaitable[None]]] = {
+    "/v1/chat/completions": complete_chat,
+    "/v1/completions": complete_text,
+    "/v1/embeddings": embed,
+}
+"""Endpoints that a batch may name."""
+_NEXT_IN_LINE = 2
+"""Lines that wait in the engine, so that a slot that becomes free is taken at once."""
+_LOOK_SECONDS = 0.5
+
+
+class Desk:
+    """Implements `jobs.ports.Desk`."""
+
+    def __init__(self, service: Service, settings: GatewaySettings) -> None:
+        self._service = service
+        self._settings = settings
+        self._rooms: dict[str, int] = {}
+        self._looked = 0.0
+
+    async def answer(self, call: Call) -> Answered:
+        """The endpoint's answer; raises an `AssistantError` that is not the request's fault."""
+        said = _Said(call.body)
+        exchange = Exchange(_scope(call), said.receive, said.send, self._settings)
+        try:
+            await BATCHABLE[call.endpoint](exchange, self._service)
+        except RequestError as error:
+            return self.failure(error, call.request_id)
+        except AssistantError:
+            raise
+        except Exception:
+            _log.exception("line %s failed", call.request_id)
+            raise AssistantError(
+                f"Something went wrong here. See the log: {call.request_id}."
+            ) from None
+        return Answered(status=said.status, body=bytes(said.body), request_id=call.request_id)
+
+    def failure(self, error: AssistantError, request_id: str) -> Answered:
+        """The answer that a client would have got for this error."""
+        return Answered(
+            status=verdict(error).status, body=error_body(error), request_id=request_id
+        )
+
+    def model_of(self, name: str | None) -> str:
+        """The model that a line means."""
+        named = None if name == DEFAULT_ALIAS else name
+        return named or self._service.default_model() or ""
+
+    def room(self, model: str) -> int:
+        """A line in every slot of the model's engine, and the next ones; one wakes a model."""
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            self._rooms = {
+                status.model.id: status.engine.slots + _NEXT_IN_LINE
+                for status in self._service.status().models
+                if status.engine and status.state == "ready"
+            }
+        return self._rooms.get(model, 1)
+
+
+def write_owner(caller: Caller) -> str:
+    """Who sends a batch, to be kept with it."""
+    return msgspec.json.encode(caller).decode()
+
+
+def read_owner(text: str) -> Caller:
+    """What `write_owner` wrote; never more urgent than a batch."""
+    caller = msgspec.json.decode(text, type=Caller)
+    return msgspec.structs.replace(caller, ceiling=Priority.BATCH)
+
+
+def _scope(call: Call) -> Scope:
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": call.endpoint,
+        "query_string": b"",
+        "headers": [],
+        "state": {},
+        "ai_assistant.request_id": call.request_id,
+        "ai_assistant.caller": read_owner(call.owner),
+        "ai_assistant.spill": call.spill,
+    }
+
+
+class _Said:
+    """Both ends of an exchange without a network: the body goes in, the answer is kept."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        self.status = 0
+        self.body = bytearray()
+
+    async def receive(self) -> Message:
+        if self._body is None:
+            await asyncio.Event().wait()  # This client does not go away; cancelling ends it.
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.body += message.get("body", b"")
