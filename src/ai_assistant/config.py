@@ -19,12 +19,13 @@ from msgspec import structs
 from ai_assistant.devices.settings import CacheSettings, EngineSettings
 from ai_assistant.gateway.keys import read_key
 from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.jobs.settings import JobsSettings
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.scheduler.settings import SchedulerSettings
 from ai_assistant.store.settings import StoreSettings
 
 APPLICATION = "ai-assistant"
-SECRETS = frozenset({"server.api_keys"})
+SECRETS = frozenset({"server.api_keys", "jobs.database"})
 KEY_FILE = "server.api_key_file"
 KEYS = "server.api_keys"
 FLAGS = {
@@ -38,7 +39,7 @@ FLAGS = {
     "engine.threads": "--threads",
     "engine.gpu_layers": "--gpu-layers",
 }
-_PATHS = frozenset({"store.models", "store.data_dir", "cache.dir", KEY_FILE})
+_PATHS = frozenset({"store.models", "store.data_dir", "cache.dir", "jobs.dir", KEY_FILE})
 _RANGES: dict[str, tuple[float, float]] = {
     "server.port": (0, 65535),
     "server.max_requests": (1, float("inf")),
@@ -56,6 +57,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "cache.memory_gb": (0, float("inf")),
     "scheduler.memory_fraction": (0.01, 1),
     "scheduler.max_loaded": (1, float("inf")),
+    "jobs.concurrency": (0, 4096),
+    "jobs.max_file_mb": (1, 1 << 20),
+    "jobs.disk_gb": (0, float("inf")),
+    "jobs.keep_days": (0, float("inf")),
 }
 _IN_WORDS = {
     int: "a whole number",
@@ -74,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
     store: StoreSettings = StoreSettings()
+    jobs: JobsSettings = JobsSettings()
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +148,13 @@ def cache_dir(settings: Settings) -> Path:
     return Path(settings.cache.dir) if settings.cache.dir else data_dir(settings) / "cache"
 
 
+def disk_folders(settings: Settings) -> tuple[str, ...]:
+    """Where models and caches live: the disks whose speed matters. Models first."""
+    models = (Path(path) for path in settings.store.models if "://" not in path)
+    places = [path if path.is_dir() else path.parent for path in models]
+    return tuple(dict.fromkeys(map(str, [*places, cache_dir(settings), data_dir(settings)])))
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
     if host == "localhost":
@@ -198,7 +211,7 @@ def shown(loaded: Loaded) -> list[tuple[str, object, str]]:
         section, name = key.split(".")
         value = getattr(getattr(loaded.settings, section), name)
         if key in SECRETS and value:
-            value = tuple("***" for _ in value)
+            value = "***" if isinstance(value, str) else tuple("***" for _ in value)
         rows.append((key, value, loaded.origins[key]))
     return rows
 

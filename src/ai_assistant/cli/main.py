@@ -15,6 +15,7 @@ FAMILIES = {
     "models": "List the models of the node.",
     "ps": "Show what the node is doing.",
     "cache": "Show and clear the KV cache on disk, and pin prompts.",
+    "devices": "Show what this machine has, and measure how fast it is.",
     "doctor": "Check this machine and say what to mend.",
     "bench": "Measure the speed of a model here.",
     "config": "Show settings and make API keys.",

@@ -1,6 +1,6 @@
 """The kernels' devices as JSON: `python -m ai_assistant.engine.devices [TASK]`.
 
-Without a task it prints a `KernelReport`. With one (JSON of `kernels.measure.Task`) it measures
+Without a task it prints a `KernelReport`. With one (JSON of a `MeasureTask`) it measures
 that device and prints a `DeviceSpeed`. A process of its own: a broken driver takes nobody with it.
 """
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ai_assistant.protocol.kernels import KernelReport
+from ai_assistant.protocol.kernels import KernelReport, MeasureTask
 
 if TYPE_CHECKING:
     from ai_assistant.protocol.kernels import DeviceSpeed
@@ -31,7 +31,7 @@ def speed(task: bytes) -> "DeviceSpeed":
     from ai_assistant.engine.kernels.workbench import Refused
 
     try:
-        return measure.measure(msgspec.json.decode(task, type=measure.Task))
+        return measure.measure(msgspec.json.decode(task, type=MeasureTask))
     except (Refused, msgspec.DecodeError) as error:
         raise SystemExit(str(error)) from error
 

@@ -53,6 +53,22 @@ class MatrixRate(msgspec.Struct, frozen=True, kw_only=True):
         return 2.0 * self.elements * self.tokens / self.seconds
 
 
+class MeasureTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure of one device, and for how long."""
+
+    device: str
+    threads: int = 0
+    fewer_threads: tuple[int, ...] = ()
+    """Counts at which decoding with the first kind of weights is measured besides."""
+    weights: tuple[str, ...] = ("q4_K", "q8_0", "f16")
+    tokens: tuple[int, ...] = (1, 8, 32, 128, 512)
+    seconds: float = 4
+    """About; what does not fit is left out."""
+    memory_limit: int = 0
+    """Bytes that may be taken; 0: an eighth of what is free."""
+    transfers: bool = True
+
+
 class DeviceSpeed(msgspec.Struct, frozen=True, kw_only=True):
     """What one device does, measured by the kernels' own operations. None: not measured."""
 

@@ -15,11 +15,10 @@ from ai_assistant.engine.kernels.workbench import (
     quantised_rows,
     seconds_each,
 )
-from ai_assistant.protocol.kernels import DeviceSpeed, KernelDevice, MatrixRate
+from ai_assistant.protocol.kernels import DeviceSpeed, KernelDevice, MatrixRate, MeasureTask
 
 COLUMNS, ROWS = 4096, 8192
 """One matrix: as wide as a layer of a model of 7 to 8 billion parameters."""
-ALL_TOKENS = (1, 8, 32, 128, 512)
 SHARES = {1: 1, 8: 1, 32: 1, 128: 2, 512: 4}
 """Of the time: wide products take long on a processor."""
 FEW_WEIGHTS, MANY_WEIGHTS = 192 << 20, 512 << 20
@@ -28,23 +27,7 @@ TRANSFER = 64 << 20
 BOUNDARY = 16 << 10
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure, and for how long."""
-
-    device: str
-    threads: int = 0
-    fewer_threads: tuple[int, ...] = ()
-    """Counts at which decoding with the first kind of weights is measured besides."""
-    weights: tuple[str, ...] = ("q4_K", "q8_0", "f16")
-    tokens: tuple[int, ...] = ALL_TOKENS
-    seconds: float = 4
-    """About; what does not fit is left out."""
-    memory_limit: int = 0
-    """Bytes that may be taken; 0: an eighth of what is free."""
-    transfers: bool = True
-
-
-def measure(task: Task) -> DeviceSpeed:
+def measure(task: MeasureTask) -> DeviceSpeed:
     """Everything that this device can tell; raises `Refused` if it does not start."""
     begun = time.perf_counter()
     handle, device = _find(task.device)
@@ -69,7 +52,7 @@ def _find(name: str) -> tuple[int, KernelDevice]:
 
 
 def _parts(
-    bench: Workbench, device: KernelDevice, task: Task, deadline: float
+    bench: Workbench, device: KernelDevice, task: MeasureTask, deadline: float
 ) -> Iterator[dict[str, object]]:
     limit = task.memory_limit or device.memory_free // 8
     yield {"launch_seconds": _launch(bench)}
@@ -150,7 +133,7 @@ def _both_ways(tensor: int, address: int, size: int, memory: str) -> dict[str, o
 
 
 def _products(
-    bench: Workbench, device: KernelDevice, task: Task, kind: str, limit: int, budget: float
+    bench: Workbench, device: KernelDevice, task: MeasureTask, kind: str, limit: int, budget: float
 ) -> list[MatrixRate]:
     """One type of weights at every width; the first buffer that the device takes them in."""
     row = quantised_rows(kind, COLUMNS)
@@ -188,7 +171,7 @@ def _fill(matrices: list[int], row: bytes, size: int) -> None:
 
 def _widths(
     bench: Workbench,
-    task: Task,
+    task: MeasureTask,
     kind: str,
     matrices: list[int],
     one: int,

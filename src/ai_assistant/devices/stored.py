@@ -1,0 +1,81 @@
+"""The profile on disk: `machine.json`, whole or not at all, for the machine it tells of."""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import structs
+
+from ai_assistant.devices.probe import probe
+from ai_assistant.devices.profile import VERSION, Profile
+from ai_assistant.devices.source import Source
+
+FILE = "machine.json"
+
+
+def utc_now() -> str:
+    """The time in the form of RFC 3339."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def save(folder: Path, profile: Profile) -> Path:
+    """Put it in the place of the old one; raises `OSError` and leaves that."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = folder / f".{FILE}.{os.getpid()}"
+    try:
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(profile)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(folder / FILE)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return folder / FILE
+
+
+def load(folder: Path) -> Profile | None:
+    """The one that was measured last; None if there is none that can be used."""
+    try:
+        found = msgspec.json.decode((folder / FILE).read_bytes(), type=Profile)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return found if found.version == VERSION else None
+
+
+def current(
+    source: Source, folders: Sequence[str], where: Path, *, with_kernels: bool = True
+) -> Profile:
+    """The machine as it is now, with what was measured of it, if it is still the same machine.
+
+    Not measured (`measured_at` is None): there is no measurement, or the hardware has changed.
+    """
+    fresh = probe(source, folders, now=utc_now(), with_kernels=with_kernels)
+    known = load(where)
+    if known is None or known.fingerprint != fresh.fingerprint:
+        return fresh
+    return with_measurements(fresh, known)
+
+
+def with_measurements(fresh: Profile, known: Profile) -> Profile:
+    """What is free, hot and plugged in now, and what was measured then."""
+    speeds = {(one.device, one.pci): one.speed for one in known.accelerators}
+    disks = {one.mount: one.speed for one in known.disks}
+    cards = known.accelerators if fresh.kernels is None else fresh.accelerators
+    return structs.replace(
+        fresh,
+        measured_at=known.measured_at,
+        disturbed=known.disturbed,
+        seconds=known.seconds,
+        kernels=fresh.kernels or known.kernels,
+        cpu=structs.replace(
+            fresh.cpu, matrices=known.cpu.matrices, launch_seconds=known.cpu.launch_seconds
+        ),
+        memory=structs.replace(fresh.memory, read=known.memory.read),
+        accelerators=tuple(
+            structs.replace(one, speed=speeds.get((one.device, one.pci))) for one in cards
+        ),
+        disks=tuple(structs.replace(one, speed=disks.get(one.mount)) for one in fresh.disks),
+    )
