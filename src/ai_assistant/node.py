@@ -22,7 +22,10 @@ from ai_assistant.devices.facts import read_cpu, read_memory
 from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.devices.plan import Machine, memory_need, plan_engine
 from ai_assistant.gateway.app import build_app
+from ai_assistant.gateway.batches import job_routes
+from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.server import new_loop, serve
+from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.kvcache.cold import shelf
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import Pin
@@ -41,29 +44,37 @@ START_SECONDS = 60.0
 """How long a temporary node may take to listen."""
 
 
-def run(settings: config.Settings, *, announce: Callable[[str], None]) -> int:
+def run(settings: config.Settings, *, announce: Callable[[str], None], resume: bool = True) -> int:
     """Serve until a signal; `announce` gets the address. Returns the process's exit code.
 
     The first signal drains: running answers end, nothing new begins. The second one ends now.
+    `resume`: go on with the batches that are not finished.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_serve(settings, announce))
+        return runner.run(_serve(settings, announce, resume))
 
 
-async def _serve(settings: config.Settings, announce: Callable[[str], None]) -> int:
+async def _serve(settings: config.Settings, announce: Callable[[str], None], resume: bool) -> int:
     scheduler = _build_scheduler(settings)
     folder = config.data_dir(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conversations = Conversations(folder)
-    app = build_app(scheduler, settings.server, mounts=console_routes(conversations))
+    jobs = Jobs(folder / "jobs", settings.jobs, Desk(scheduler, settings.server))
+    mounts = [*console_routes(conversations), *job_routes(jobs, scheduler, settings.server)]
+    app = build_app(scheduler, settings.server, mounts=mounts)
     stop, now = asyncio.Event(), asyncio.Event()
     _on_signals(stop, now)
     await scheduler.start()
+    if resume:
+        await jobs.resume()
+    putting_down = asyncio.create_task(_put_down(jobs, stop))
     serving = asyncio.create_task(serve(app, settings.server, on_ready=announce, stop=stop))
     hurry = asyncio.create_task(now.wait())
     await asyncio.wait([serving, hurry], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
     await _stop_scheduler(scheduler, hurry)
+    await putting_down
     hurry.cancel()
     if not serving.done():
         serving.cancel()
@@ -71,6 +82,12 @@ async def _serve(settings: config.Settings, announce: Callable[[str], None]) -> 
         return 130
     serving.result()
     return 0
+
+
+async def _put_down(jobs: Jobs, stop: asyncio.Event) -> None:
+    """Lines of batches are not waited for: they are done again."""
+    await stop.wait()
+    await jobs.stop()
 
 
 async def _stop_scheduler(scheduler: Scheduler, hurry: asyncio.Task[bool]) -> None:
@@ -192,7 +209,7 @@ def _child(folder: Path) -> int:
         part.rename(folder / "address")
 
     try:
-        return run(settings, announce=announce)
+        return run(settings, announce=announce, resume=False)
     except AssistantError as error:
         sys.stderr.write(error.message + "\n")
         return 1

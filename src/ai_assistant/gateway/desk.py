@@ -55,7 +55,7 @@ class Desk:
             return self.failure(error, call.request_id)
         except AssistantError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - one bad line must not end the batch
             _log.exception("line %s failed", call.request_id)
             raise AssistantError(
                 f"Something went wrong here. See the log: {call.request_id}."
@@ -64,9 +64,7 @@ class Desk:
 
     def failure(self, error: AssistantError, request_id: str) -> Answered:
         """The answer that a client would have got for this error."""
-        return Answered(
-            status=verdict(error).status, body=error_body(error), request_id=request_id
-        )
+        return Answered(status=verdict(error).status, body=error_body(error), request_id=request_id)
 
     def model_of(self, name: str | None) -> str:
         """The model that a line means."""

@@ -13,7 +13,7 @@ from ai_assistant.gateway.wire_files import (
     read_page,
     read_purpose,
 )
-from ai_assistant.jobs.books import StoredFile
+from ai_assistant.jobs.entries import StoredFile
 from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.protocol.errors import RequestTooLarge
 from ai_assistant.protocol.worker import Service

@@ -1,12 +1,15 @@
 """A form with a file in it, taken apart while it comes in."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.protocol.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 8192
@@ -52,14 +55,14 @@ class UploadForm:
 
     # What the parser finds.
 
-    def _callbacks(self) -> Any:
+    def _callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._begin,
-            "on_header_field": lambda data, a, b: self._grow(0, data[a:b]),
-            "on_header_value": lambda data, a, b: self._grow(1, data[a:b]),
+            "on_header_field": self._grow_field,
+            "on_header_value": self._grow_value,
             "on_header_end": self._end_header,
             "on_headers_finished": self._open,
-            "on_part_data": lambda data, a, b: self._take(data[a:b]),
+            "on_part_data": self._take,
             "on_part_end": self._close,
             "on_end": self._end,
         }
@@ -68,9 +71,13 @@ class UploadForm:
         self._headers = {}
         self._header = (b"", b"")
 
-    def _grow(self, side: int, data: bytes) -> None:
+    def _grow_field(self, data: bytes, start: int, end: int) -> None:
         field, value = self._header
-        self._header = (field + data, value) if side == 0 else (field, value + data)
+        self._header = (field + data[start:end], value)
+
+    def _grow_value(self, data: bytes, start: int, end: int) -> None:
+        field, value = self._header
+        self._header = (field, value + data[start:end])
 
     def _end_header(self) -> None:
         field, value = self._header
@@ -91,11 +98,11 @@ class UploadForm:
         if len(self.fields) >= _MAX_FIELDS:
             raise InvalidRequest(f"The form has more than {_MAX_FIELDS} fields.")
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes, start: int, end: int) -> None:
         if self._name is None:
-            self._file += data
+            self._file += data[start:end]
             return
-        self._value += data
+        self._value += data[start:end]
         if len(self._value) > _MAX_FIELD_BYTES:
             raise invalid(self._name, "this value is too long")
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.queries import Query
-from ai_assistant.jobs.books import Page, StoredFile
+from ai_assistant.jobs.entries import Page, StoredFile
 
 Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
 _MOST = 10_000
@@ -30,7 +30,7 @@ def file_object(file: StoredFile) -> dict[str, Any]:
 
 def read_purpose(fields: dict[str, str]) -> str:
     """What the file is for; raises `InvalidRequest`."""
-    purpose = fields.get("purpose")
+    purpose = fields.get("purpose", "")
     if purpose not in get_args(Purpose):
         raise invalid("purpose", f"expected one of {', '.join(get_args(Purpose))}")
     return purpose

@@ -1,0 +1,117 @@
+"""What jobs need of the rest of the house, and what others may plug in."""
+
+import asyncio
+import time
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from ai_assistant.jobs.results import Answered
+from ai_assistant.jobs.states import Batch
+from ai_assistant.protocol.errors import AssistantError
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One line on its way to the endpoint."""
+
+    endpoint: str
+    body: bytes
+    owner: str
+    """Who asked, as the gateway wrote it down."""
+    request_id: str
+    spill: bool = False
+    """The deadline is near, and the rules let this line go to a cloud."""
+
+
+class Desk(Protocol):
+    """Answers lines as the endpoint would, in the class `batch`."""
+
+    async def answer(self, call: Call) -> Answered:
+        """The answer, also one that says no.
+
+        Raises an `AssistantError` that is not the request's fault: it may be tried again.
+        """
+        ...
+
+    def failure(self, error: AssistantError, request_id: str) -> Answered:
+        """The answer that says this error."""
+        ...
+
+    def model_of(self, name: str | None) -> str:
+        """The model that a line means; empty: none is named and there is no default."""
+        ...
+
+    def room(self, model: str) -> int:
+        """How many lines keep that model busy."""
+        ...
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    async def sleep_until(self, at: float) -> None: ...
+
+
+class Network(Protocol):
+    """Whether something beyond this machine can be reached."""
+
+    async def online(self, address: str | None = None) -> bool:
+        """With `address` (a URL): whether that server can be reached; else: is there a way out."""
+        ...
+
+    def note(self, address: str, reached: bool) -> None:
+        """Somebody just tried."""
+        ...
+
+
+class Rules(Protocol):
+    """What routing and policy say about a batch. The default lets nothing leave."""
+
+    def needs_network(self, model: str) -> str | None:
+        """The address of the only server that has this model; None: it can be served here."""
+        ...
+
+    def may_spill(self, batch: Batch) -> bool:
+        """Whether its lines may go to a cloud when the deadline is near."""
+        ...
+
+
+class Ports(NamedTuple):
+    """All of them, as one node has them."""
+
+    desk: Desk
+    clock: Clock
+    network: Network
+    rules: Rules
+
+
+class HomeRules:
+    """Everything stays here."""
+
+    def needs_network(self, model: str) -> str | None:
+        """Nothing does."""
+        return None
+
+    def may_spill(self, batch: Batch) -> bool:
+        """Nothing may."""
+        return False
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    _LONGEST = 20.0
+    """The machine may have slept, or its clock may have been set."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    async def sleep_until(self, at: float) -> None:
+        """Return when it is later than that."""
+        while (left := at - self.now()) > 0:  # noqa: ASYNC110 - no event tells of a set clock
+            await asyncio.sleep(min(left, self._LONGEST))

@@ -1,0 +1,219 @@
+"""One go at one batch: lines out, results in, with pauses, until it is done or must stop."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Iterator
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from ai_assistant.jobs.books import Books
+from ai_assistant.jobs.lines import BadLine, Line, Request, read_lines, read_request
+from ai_assistant.jobs.pace import Pace
+from ai_assistant.jobs.places import Places
+from ai_assistant.jobs.ports import Call, Ports
+from ai_assistant.jobs.record import Record
+from ai_assistant.jobs.results import Answered, answered, unanswered
+from ai_assistant.jobs.shelf import Shelf
+from ai_assistant.jobs.states import Batch, Outcome
+from ai_assistant.jobs.windows import read_window
+from ai_assistant.protocol.errors import (
+    AssistantError,
+    EngineError,
+    ProviderUnreachable,
+    Unavailable,
+)
+
+_log = logging.getLogger(__name__)
+
+_TRIES = 3
+"""Of a line on which the engine fails: it may be the line that kills it."""
+_SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
+_NETWORK_SECONDS = 5.0
+_DISK_SECONDS = 1.0
+
+Reason = Literal["window", "network", "disk", "model"]
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a batch waits."""
+
+    reason: Reason
+    message: str
+    until: int | None = None
+    """Seconds since 1970, where that is known."""
+
+
+class House(Protocol):
+    """What a shift works with."""
+
+    books: Books
+    shelf: Shelf
+    ports: Ports
+    places: Places
+    window: str
+    """The owner's hours; a batch may have its own."""
+
+
+class Shift:
+    """`run` it once. `cancel` may be called at any time, in the same loop."""
+
+    def __init__(self, house: House, batch: Batch) -> None:
+        self._house = house
+        self._ports = house.ports
+        self._batch = batch
+        self._window = read_window(batch.window or house.window)
+        self._record = Record(house.books, batch.id)
+        self._pace = Pace()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._cancelled = asyncio.Event()
+        self.hold: Hold | None = None
+        """Why nothing happens now."""
+
+    def cancel(self) -> None:
+        """End at once; what is done stays."""
+        self._cancelled.set()
+
+    async def run(self) -> Outcome:
+        """Every line gets its result, or the batch expires, or it is cancelled."""
+        work = asyncio.create_task(self._work())
+        cancelled = asyncio.create_task(self._cancelled.wait())
+        expired = asyncio.create_task(self._ports.clock.sleep_until(self._batch.expires_at))
+        writing = asyncio.create_task(self._record.keep_writing())
+        ends = {work, cancelled, expired}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+                return "completed"
+            return "cancelled" if cancelled.done() else "expired"
+        finally:
+            await _end([work, cancelled, expired, *self._under_way])
+            await _end([writing])
+            await self._record.last_try()
+
+    async def _work(self) -> None:
+        done = await asyncio.to_thread(self._house.books.done_lines, self._batch.id)
+        self._pace.begin(self._ports.clock.now(), self._batch.counts.total - len(done))
+        for line in self._lines(done):
+            await self._send(line)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        await self._record.settled()
+
+    def _lines(self, done: set[int]) -> Iterator[Line]:
+        path = self._house.shelf.path(self._batch.input_file)
+        return (line for line in read_lines(path) if line.number not in done)
+
+    async def _send(self, line: Line) -> None:
+        """Begin with a line as soon as it may begin."""
+        try:
+            request = read_request(line.raw, self._batch.endpoint)
+        except BadLine as bad:  # `check` has seen to them, unless it was cut short.
+            self._record.put(refused(self._batch.id, line.number, bad))
+            return
+        model = self._ports.desk.model_of(request.model)
+        spill = await self._may_begin(model)
+        await self._house.places.take(model)
+        if not self._window.is_open(self._ports.clock.now()) and not spill:
+            self._house.places.give(model)  # The window closed while we stood in the queue.
+            await self._send(line)
+            return
+        self._start(self._attend(line.number, request, model, spill))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    # When to wait.
+
+    async def _may_begin(self, model: str) -> bool:
+        """Return when a line may begin; the value says whether it may go to a cloud."""
+        ports = self._ports
+        while True:
+            now = ports.clock.now()
+            spill = self._is_late(now) and ports.rules.may_spill(self._batch)
+            address = ports.rules.needs_network(model)
+            if (trouble := self._record.trouble) is not None:
+                self.hold = Hold(reason="disk", message=trouble.message)
+                await asyncio.sleep(_DISK_SECONDS)
+            elif not spill and not self._window.is_open(now):
+                await self._await_window(now)
+            elif address is not None and not await ports.network.online(address):
+                self.hold = _offline(model)
+                await ports.clock.sleep_until(now + _NETWORK_SECONDS)
+            else:
+                self.hold = None
+                return spill
+
+    async def _await_window(self, now: float) -> None:
+        opening = self._window.next_change(now)
+        until = self._batch.expires_at if opening is None else opening
+        message = f"It goes on in its hours, {self._batch.window or self._house.window}."
+        self.hold = Hold(reason="window", message=message, until=int(until))
+        # A moment may be late enough for a cloud before the window opens.
+        await self._ports.clock.sleep_until(min(until, now + 60))
+
+    def _is_late(self, now: float) -> bool:
+        return self._pace.is_late(now, self._batch.expires_at)
+
+    # One line.
+
+    async def _attend(self, number: int, request: Request, model: str, spill: bool) -> None:
+        try:
+            answer = await self._answer(number, request, spill)
+        finally:
+            self._house.places.give(model)
+        self._pace.note(self._ports.clock.now())
+        self._record.put(answered(self._batch.id, number, request.custom_id, answer))
+
+    async def _answer(self, number: int, request: Request, spill: bool) -> Answered:
+        call = Call(
+            endpoint=self._batch.endpoint,
+            body=request.body,
+            owner=self._batch.owner,
+            request_id=f"{self._batch.id}-{number}",
+            spill=spill,
+        )
+        failures = 0
+        while True:
+            try:
+                return await self._ports.desk.answer(call)
+            except EngineError as error:
+                failures += 1
+                if failures == _TRIES:
+                    return self._ports.desk.failure(error, call.request_id)
+                await self._wait_out(error, failures)
+            except Unavailable as error:
+                await self._wait_out(error, 1)
+            except AssistantError as error:
+                return self._ports.desk.failure(error, call.request_id)
+
+    async def _wait_out(self, error: AssistantError, failures: int) -> None:
+        """It is not the line's fault: try again later, as long as the batch has time."""
+        wait = error.retry_after or _SHORTEST_WAIT * 5 ** (failures - 1)
+        reason: Reason = "network" if isinstance(error, ProviderUnreachable) else "model"
+        now = self._ports.clock.now()
+        until = now + min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
+        self.hold = Hold(reason=reason, message=error.message, until=int(until))
+        await self._ports.clock.sleep_until(until)
+        self.hold = None
+
+
+def refused(batch: str, number: int, bad: BadLine) -> Any:
+    """The result of a line that cannot be asked."""
+    return unanswered(batch, number, bad.custom_id, bad.code, bad.message)
+
+
+def _offline(model: str) -> Hold:
+    return Hold(reason="network", message=f"{model} is reached over the network, which is down.")
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
