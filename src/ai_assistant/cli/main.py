@@ -16,6 +16,7 @@ FAMILIES = {
     "ps": "Show what the node is doing.",
     "cache": "Show and clear the KV cache on disk, and pin prompts.",
     "devices": "Show what this machine has, and measure how fast it is.",
+    "plan": "Predict how fast a model would be on this machine.",
     "doctor": "Check this machine and say what to mend.",
     "bench": "Measure the speed of a model here.",
     "config": "Show settings and make API keys.",

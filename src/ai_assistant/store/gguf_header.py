@@ -5,6 +5,7 @@ but builds a Python object for each of 150,000 tokens, seconds per file; a list 
 a dozen facts. A torn or foreign file is told here, before the kernels see it.
 """
 
+import math
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -33,14 +34,52 @@ _BLOCKS: dict[int, tuple[str, int, int]] = {
 """Of each tensor type: its name, values per block, bytes per block (ggml.h, ggml-common.h)."""
 
 
+class Span(msgspec.Struct, frozen=True):
+    """Where a fact stands in the file: from its key to the end of its value."""
+
+    key: str
+    start: int
+    value: int
+    """Where its value begins, behind the value's type."""
+    end: int
+
+
+class TensorInfo(msgspec.Struct, frozen=True):
+    """One tensor of the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Fastest dimension first."""
+    kind: int
+    """ggml's number of the type."""
+    type: str
+    offset: int
+    """From the start of the data."""
+    values: int
+    bytes: int
+
+
 class GgufHeader(msgspec.Struct, frozen=True):
-    """Scalar facts, number of weights, and bytes that the whole file must have at least."""
+    """Scalar facts, the tensors, and bytes that the whole file must have at least."""
 
     facts: dict[str, Any]
-    parameters: int
-    types: dict[str, int]
-    """Weights per tensor type."""
+    spans: tuple[Span, ...]
+    tensors: tuple[TensorInfo, ...]
+    data_start: int
     expected_bytes: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(tensor.values for tensor in self.tensors)
+
+    @property
+    def types(self) -> dict[str, int]:
+        """Weights per tensor type."""
+        counts: dict[str, int] = {}
+        for tensor in self.tensors:
+            counts[tensor.type] = counts.get(tensor.type, 0) + tensor.values
+        return counts
 
     def of_architecture(self, key: str, default: Any = None) -> Any:
         """A fact whose key begins with the architecture's name; the largest one of an array."""
@@ -83,31 +122,37 @@ def _read(file: BinaryIO) -> GgufHeader:
     if tensors > _MAX_COUNT or pairs > _MAX_COUNT:
         raise _Torn("its counts are absurd")
     facts: dict[str, Any] = {}
+    spans: list[Span] = []
     for _ in range(pairs):
+        start = file.tell()
         key = _text(file, _MAX_KEY)
-        facts[key] = _value(file, _take(file, "<I")[0])
-    return _with_tensors(file, facts, tensors)
+        (kind,) = _take(file, "<I")
+        value = file.tell()
+        facts[key] = _value(file, kind)
+        spans.append(Span(key, start, value, file.tell()))
+    return _with_tensors(file, facts, tuple(spans), tensors)
 
 
-def _with_tensors(file: BinaryIO, facts: dict[str, Any], count: int) -> GgufHeader:
-    end = parameters = 0
-    types: dict[str, int] = {}
-    for _ in range(count):
-        _text(file, _MAX_KEY)
-        (dimensions,) = _take(file, "<I")
-        if dimensions > 8:
-            raise _Torn("a tensor has too many dimensions")
-        values = 1
-        for length in _take(file, f"<{dimensions}Q"):
-            values *= length
-        kind, offset = _take(file, "<IQ")
-        name, block, size = _BLOCKS.get(kind, (f"type {kind}", 1, 0))
-        end = max(end, offset + values // block * size)
-        parameters += values
-        types[name] = types.get(name, 0) + values
+def _with_tensors(
+    file: BinaryIO, facts: dict[str, Any], spans: tuple[Span, ...], count: int
+) -> GgufHeader:
+    tensors = tuple(_tensor(file) for _ in range(count))
     alignment = max(int(facts.get("general.alignment", 32)), 1)
     start = -(-file.tell() // alignment) * alignment
-    return GgufHeader(facts, parameters, types, start + end)
+    end = max((tensor.offset + tensor.bytes for tensor in tensors), default=0)
+    return GgufHeader(facts, spans, tensors, start, start + end)
+
+
+def _tensor(file: BinaryIO) -> TensorInfo:
+    name = _text(file, _MAX_KEY)
+    (dimensions,) = _take(file, "<I")
+    if dimensions > 8:
+        raise _Torn("a tensor has too many dimensions")
+    shape = _take(file, f"<{dimensions}Q")
+    values = math.prod(shape)
+    kind, offset = _take(file, "<IQ")
+    known, block, size = _BLOCKS.get(kind, (f"type {kind}", 1, 0))
+    return TensorInfo(name, shape, kind, known, offset, values, values // block * size)
 
 
 def _value(file: BinaryIO, kind: int) -> Any:

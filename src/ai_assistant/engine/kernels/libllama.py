@@ -26,7 +26,11 @@ complaints: collections.deque[str] = collections.deque(maxlen=20)
 weights: dict[str, int] = {}
 """Bytes of the latest model's weights by kind of buffer: only the log says it."""
 
-_WEIGHTS = re.compile(r"(\w+) model buffer size = +([\d.]+) MiB")
+memory: dict[str, int] = {}
+"""The same of everything since it was cleared: `weights/CPU_Mapped`, `kv/CUDA0`, `compute/CPU`."""
+
+_BUFFER = re.compile(r"(\w+) +(model|KV|RS|compute|output) buffer size += +([\d.]+) MiB")
+_USES = {"model": "weights", "KV": "kv", "RS": "kv", "compute": "compute", "output": "output"}
 
 _started = threading.Event()
 _level = 0
@@ -35,8 +39,11 @@ _level = 0
 def _log(level: int, text: bytes | None, _data: object) -> None:
     global _level
     _level = _level if level == LEVEL_CONTINUED else level
-    if text and (found := _WEIGHTS.search(text.decode("utf-8", "replace"))):
-        weights[found[1]] = weights.get(found[1], 0) + int(float(found[2]) * (1 << 20))
+    if text and (found := _BUFFER.search(text.decode("utf-8", "replace"))):
+        where, use, size = found[1], _USES[found[2]], int(float(found[3]) * (1 << 20))
+        memory[f"{use}/{where}"] = memory.get(f"{use}/{where}", 0) + size
+        if use == "weights":
+            weights[where] = weights.get(where, 0) + size
     if _level in (LEVEL_WARN, LEVEL_ERROR) and text:
         line = text.decode("utf-8", "replace")
         if line.strip():

@@ -1,0 +1,5 @@
+"""How fast each way to lay a model over this machine would be, and which one is best.
+
+`costs` turns trials of a few layers into what a layer costs on each device; `predict` adds them up,
+term by term; `search` looks at every layout that fits; `words` says why.
+"""

@@ -1,0 +1,79 @@
+"""What a model consists of, and what a trial of some of its layers found."""
+
+import msgspec
+
+
+class LayerPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Tensors that go together."""
+
+    bytes: int
+    experts: int = 0
+    """Of these: experts of a mixture, of which each token needs a few."""
+    values: int = 0
+    types: dict[str, int] = {}
+    """Bytes by tensor type."""
+
+
+class ModelAnatomy(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's parts with their sizes."""
+
+    architecture: str
+    width: int
+    """Of the residual stream, in values."""
+    heads: int
+    experts: int = 0
+    experts_used: int = 0
+    layers: tuple[LayerPart, ...]
+    embedding: LayerPart
+    output: LayerPart
+    """All outside the layers but the embedding: norms, and the output matrix unless tied."""
+    tied: bool = False
+    """The embedding is the output matrix too: whoever has the output has a copy."""
+    kv_bytes_per_token_layer: int = 0
+    """With a 16-bit cache."""
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all tensors."""
+        return sum(part.bytes for part in (*self.layers, self.embedding, self.output))
+
+
+class Case(msgspec.Struct, frozen=True):
+    """A step to be timed."""
+
+    tokens: int
+    depth: int = 0
+    """Tokens that the sequence has before it."""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """An order: load this file in this way and time these steps."""
+
+    path: str
+    cases: tuple[Case, ...]
+    gpu_layers: int = 0
+    threads: int = 1
+    kv_type: str = "f16"
+    chunk: int = 512
+    """The largest step that the kernels compute in one piece."""
+    share_weights: bool = False
+    seconds: float = 1.0
+    """What the repetitions of one case may take together; one that takes longer is not repeated."""
+
+
+class Timed(msgspec.Struct, frozen=True):
+    """A step and its time in peace, in seconds."""
+
+    case: Case
+    seconds: float
+
+
+class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trial found."""
+
+    times: tuple[Timed, ...] = ()
+    load_seconds: float = 0.0
+    memory: dict[str, int] = {}
+    """Bytes by what they are for and where they are, as the kernels' log says:
+    `weights/CPU_Mapped`, `kv/CUDA0`, `compute/CUDA0`, `output/CPU`."""
+    error: str | None = None

@@ -1,0 +1,69 @@
+"""A stand-in for a model with fewer layers and nothing but zeros in them.
+
+What a step costs does not depend on the weights' values, and all layers of a kind cost the same. So
+a few layers, timed on this machine, say what the whole model will do, before it is loaded or even
+downloaded: its header is enough. The file is sparse: it takes no room on the disk.
+"""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from ai_assistant.store.anatomy import layer_of
+from ai_assistant.store.gguf_header import GgufHeader, Span, TensorInfo, read_header
+
+_ALIGNMENT = 32
+_ARRAY = 9
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Bytes of a number of each type."""
+
+
+def write_twin(source: Path, target: Path, layers: int) -> None:
+    """Write a stand-in with the first `layers` layers of the model at `source`.
+
+    Raises `ModelLoadFailed` where the source is no whole header, `OSError` where the disk refuses.
+    """
+    header = read_header(source)
+    total = int(header.of_architecture("block_count", 0) or 0)
+    kept = [one for one in header.tensors if (layer_of(one.name) or 0) < layers]
+    with source.open("rb") as original:
+        facts = [_fact(original, header, span, total, layers) for span in header.spans]
+    infos, size = _tensors(kept)
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(kept), len(facts)) + b"".join(facts) + infos
+    start = -(-len(head) // _ALIGNMENT) * _ALIGNMENT
+    part = target.with_suffix(".part")
+    with part.open("wb") as file:
+        file.write(head)
+        file.truncate(start + size)
+    part.replace(target)
+
+
+def _fact(file: BinaryIO, header: GgufHeader, span: Span, total: int, layers: int) -> bytes:
+    """One fact as it stands in the file, but for the number of layers and what is said of each."""
+    file.seek(span.start)
+    raw = file.read(span.end - span.start)
+    cut = span.value - span.start
+    architecture = header.facts.get("general.architecture", "")
+    if span.key == "general.alignment":
+        return raw[:cut] + struct.pack("<I", _ALIGNMENT)
+    if span.key == f"{architecture}.block_count":
+        return raw[:cut] + struct.pack("<I", layers)
+    (kind,) = struct.unpack("<I", raw[cut - 4 : cut])
+    if kind == _ARRAY and span.key.startswith(f"{architecture}."):
+        inner, count = struct.unpack("<IQ", raw[cut : cut + 12])
+        if count == total and inner in _SIZES:
+            values = raw[cut + 12 : cut + 12 + layers * _SIZES[inner]]
+            return raw[:cut] + struct.pack("<IQ", inner, layers) + values
+    return raw
+
+
+def _tensors(kept: list[TensorInfo]) -> tuple[bytes, int]:
+    """The table of tensors, laid out anew, and the bytes of their data."""
+    table, end = bytearray(), 0
+    for tensor in kept:
+        name = tensor.name.encode()
+        table += struct.pack("<Q", len(name)) + name
+        table += struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape)
+        table += struct.pack("<IQ", tensor.kind, end)
+        end = -(-(end + tensor.bytes) // _ALIGNMENT) * _ALIGNMENT
+    return bytes(table), end
