@@ -29,8 +29,11 @@ class Answer(Protocol):
 
     media: bytes
     """The content type of its stream."""
-    ping: bytes
-    """What goes into its stream in a long silence, and means nothing."""
+
+    @property
+    def ping(self) -> bytes:
+        """What goes into its stream in a long silence, and means nothing."""
+        ...
 
     def add(self, piece: Piece) -> None:
         """Take a piece into account."""

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ai_assistant.gateway import ollama, ollama_models
 from ai_assistant.gateway.chat import complete_chat
 from ai_assistant.gateway.completions import complete_text
 from ai_assistant.gateway.door import DoorGuard
@@ -27,6 +28,8 @@ from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.worker import Service
 
 Handler = Callable[[Exchange, Service], Awaitable[None]]
+MakeRoute = Callable[[str, str, Handler], Route]
+"""Of an address, a method and what answers it."""
 
 
 def build_app(
@@ -48,6 +51,7 @@ def build_app(
         route("/v1/messages/count_tokens", "POST", count_tokens),
         route("/v1/models", "GET", list_models),
         route("/v1/models/{id:path}", "GET", show_model),
+        *ollama_routes(route),
         route("/livez", "GET", live),
         route("/readyz", "GET", ready),
         route("/health", "GET", ready),
@@ -63,6 +67,23 @@ def build_app(
     app = StrangerGuard(app, settings)
     app = Boundary(app, settings)
     return Meter(app, metrics)
+
+
+def ollama_routes(route: MakeRoute) -> list[Route]:
+    """Ollama's API."""
+    changes = [("create", "POST"), ("copy", "POST"), ("push", "POST"), ("delete", "DELETE")]
+    return [
+        route("/api/chat", "POST", ollama.chat),
+        route("/api/generate", "POST", ollama.generate),
+        route("/api/embed", "POST", ollama.embed),
+        route("/api/embeddings", "POST", ollama.embed_one),
+        route("/api/version", "GET", ollama_models.show_version),
+        route("/api/tags", "GET", ollama_models.list_tags),
+        route("/api/ps", "GET", ollama_models.list_running),
+        route("/api/show", "POST", ollama_models.show),
+        route("/api/pull", "POST", ollama_models.pull),
+        *(route(f"/api/{name}", method, ollama_models.refuse) for name, method in changes),
+    ]
 
 
 def check_exposure(settings: GatewaySettings) -> None:
