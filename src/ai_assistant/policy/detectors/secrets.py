@@ -1,0 +1,98 @@
+"""Keys, tokens, passwords and private keys."""
+
+import re
+from collections.abc import Iterator
+
+from ai_assistant.policy.detectors.secret_rules import Rule, entropy, read_rules
+from ai_assistant.policy.expressions import ExpressionSet
+from ai_assistant.policy.findings import Finding
+from ai_assistant.policy.view import View
+
+LABEL = "secret"
+_PASSWORD = re.compile(
+    r"(?:password|passwd|passphrase|passcode|\bpwd|\bpin(?: code)?"
+    r"|密码|密碼|口令|密钥|密鑰|秘钥|秘鑰|私钥|私鑰)"
+    r"[\"'`*]{0,2}\s{0,2}(?:is|was|for \S{1,40} is|[:=：]|=>|为|是)[:：]?\s{0,3}[\"'`*]{0,2}"
+    r"([!-~]{4,80})",
+    re.IGNORECASE,
+)
+_IN_ADDRESS = re.compile(r"://[^\s/:@]{1,64}:([^\s/@:]{3,128})@[A-Za-z0-9\[]")
+_BARE = re.compile(r"(?<![A-Za-z0-9+/_=.\-])[A-Za-z0-9+/_\-]{28,200}={0,2}(?![A-Za-z0-9+/_=])")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_BARE_ENTROPY = 4.2
+
+
+class Secrets:
+    """Detector with gitleaks' rules and three of our own."""
+
+    def __init__(self) -> None:
+        by_keyword: dict[str, list[Rule]] = {}
+        for rule in read_rules():
+            for keyword in rule.keywords:
+                by_keyword.setdefault(keyword, []).append(rule)
+        self._keywords = list(by_keyword)
+        self._by_keyword = by_keyword
+        self._present = ExpressionSet(self._keywords, literal=True)
+
+    def find(self, view: View) -> Iterator[Finding]:
+        """Secrets by rule, passwords by the words before them, keys by their randomness."""
+        yield from self._by_rules(view)
+        for match in _PASSWORD.finditer(view.text):
+            if secret := _spoken(match[1]):
+                yield Finding(
+                    match.start(1), match.start(1) + len(secret), LABEL, "secret:password", 0.8
+                )
+        for match in _IN_ADDRESS.finditer(view.text) if "://" in view.text else ():
+            if not match[1].startswith(("<", "{", "$", "*")):
+                yield Finding(match.start(1), match.end(1), LABEL, "secret:url", 0.9)
+        for match in _BARE.finditer(view.text):
+            if _is_random(match[0]):
+                yield Finding(match.start(), match.end(), LABEL, "secret:entropy", 0.6)
+
+    def _by_rules(self, view: View) -> Iterator[Finding]:
+        tried: set[str] = set()
+        for index in self._present.fitting(view.lower):
+            for rule in self._by_keyword[self._keywords[index]]:
+                if rule.id not in tried:
+                    tried.add(rule.id)
+                    yield from _matches(rule, view.ascii)
+
+
+def _matches(rule: Rule, data: bytes) -> Iterator[Finding]:
+    for start, end, first, last in rule.pattern.matches(data, rule.secret_group):
+        secret = data[first:last]
+        if not secret or (rule.entropy and entropy(secret) < rule.entropy):
+            continue
+        if not _is_excepted(rule, data[start:end], secret):
+            sure = 0.7 if rule.id == "generic-api-key" else 0.97
+            yield Finding(first, last, LABEL, f"secret:{rule.id}", sure)
+
+
+def _is_excepted(rule: Rule, whole: bytes, secret: bytes) -> bool:
+    small = secret.decode("ascii", "replace").lower()
+    return any(
+        (pattern is not None and pattern.fits(whole if on_whole else secret))
+        or any(word in small for word in words)
+        for on_whole, pattern, words in rule.exceptions
+    )
+
+
+def _spoken(candidate: str) -> str:
+    """What may be a password, without the sentence's punctuation; empty: a common word."""
+    secret = candidate.rstrip("\"'`*.,;:!?)]}>")
+    kinds = sum(any(map(kind, secret)) for kind in (str.isdigit, str.islower, str.isupper))
+    kinds += not secret.isalnum()
+    plain = secret.isalpha() or secret.startswith(
+        ("<", "{", "[", "$", "*", "(", "%", "os.", "self.")
+    )
+    return "" if len(secret) < 4 or plain or (kinds < 2 and not secret.isdigit()) else secret
+
+
+def _is_random(candidate: str) -> bool:
+    """Long, of three kinds of characters, no word, path, digest or UUID."""
+    digits = sum(map(str.isdigit, candidate))
+    capitals = sum(map(str.isupper, candidate))
+    smalls = sum(map(str.islower, candidate))
+    if min(digits, capitals, smalls) < 3 or candidate.count("/") > 2 or _UUID.search(candidate):
+        return False
+    return entropy(candidate.encode()) >= _BARE_ENTROPY

@@ -1,0 +1,1 @@
+"""The egress log: append-only, hash-chained, signed, without content."""

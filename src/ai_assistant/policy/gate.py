@@ -1,0 +1,258 @@
+"""The only way out: detect, decide, redact, record. Nothing is sent that did not pass here.
+
+`open` is the scheduler's: it gives a request that may go to one destination. `let_out` is the
+workers': they ask it with the very bytes before every send, and it lets out only what was opened.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from ai_assistant.policy.decide import Decision, decide
+from ai_assistant.policy.egress.log import EgressLog
+from ai_assistant.policy.egress.record import Outcome, Record
+from ai_assistant.policy.errors import KeptHere
+from ai_assistant.policy.examine import Examined, Examiner
+from ai_assistant.policy.labels import Destination, Facts, Labels, bound_for
+from ai_assistant.policy.redact import CannotRedact, Redacted, redact
+from ai_assistant.policy.request_text import with_texts
+from ai_assistant.policy.restore import Restorer
+from ai_assistant.policy.rules_file import RulesFile
+from ai_assistant.policy.vault import Entry, Vault
+from ai_assistant.protocol.egress import Departure
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+_MOST_PERMITS = 10_000
+_PERMIT_SECONDS = 24 * 3600.0
+_SHORTEST_LEAK = 6
+
+
+class _Permit(msgspec.Struct):
+    """What `open` allowed, until it is closed."""
+
+    destination: Destination
+    labels: Labels
+    decision: Decision
+    hidden: dict[str, int]
+    secret: tuple[bytes, ...]
+    """Texts that must not be in the bytes."""
+    rules: str
+    until: float
+
+
+class Outbound(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
+    """A request as one destination may have it. Made by `Gate.open` alone."""
+
+    request: R
+    """With placeholders, without the tenant: give this to the worker."""
+    destination: Destination
+    decision: Decision
+    labels: Labels
+    """Keep them with the conversation."""
+    vault: Vault
+    """Keep it with the conversation, in memory."""
+    hidden: dict[str, int]
+    """Placeholders put in, by label."""
+
+    def restorer(self, *, json: bool = False) -> Restorer:
+        """For one stream of the answer; `json` for a tool call's arguments."""
+        return Restorer(self.vault if self.hidden else Vault(), json=json)
+
+
+class Gate:
+    """One for the node. Methods that wait for the disk are coroutines."""
+
+    def __init__(
+        self,
+        rules: RulesFile,
+        log: EgressLog,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._examiner = Examiner(rules)
+        self._log = log
+        self._clock = clock
+        self._permits: OrderedDict[tuple[str, str], _Permit] = OrderedDict()
+        self._away: dict[tuple[str, str], list[str]] = {}
+
+    def examine(self, request: msgspec.Struct, facts: Facts) -> Examined:
+        """Read the request once; everything else goes on from this."""
+        return self._examiner.examine(request, facts)
+
+    def decide(
+        self, examined: Examined, destinations: Sequence[Destination]
+    ) -> tuple[Decision, ...]:
+        """For each destination whether the request may go there, and why: for routing."""
+        return decide(examined.labels, examined.rules, destinations)
+
+    async def open(
+        self,
+        request: R,
+        examined: Examined,
+        destination: Destination,
+        *,
+        request_id: str,
+        vault: Vault = Vault(),  # noqa: B008 -- a frozen value
+    ) -> Outbound[R]:
+        """The request as it may go there; raises `KeptHere` and `NotRecorded`.
+
+        `request` must be the one that was examined.
+        """
+        (decision,) = self.decide(examined, [destination])
+        if decision.action == "refuse":
+            await self._refused(decision, examined, request_id)
+            raise KeptHere(_explained(decision))
+        redacted = self._redacted(examined, decision, vault)
+        if redacted is None:
+            await self._refused(decision, examined, request_id)
+            raise KeptHere(
+                f"It cannot go to {destination.name}: nothing can be hidden in its JSON."
+            )
+        outbound = Outbound(
+            request=with_texts(request, list(redacted.texts)),
+            destination=destination,
+            decision=decision,
+            labels=examined.labels,
+            vault=redacted.vault,
+            hidden=redacted.counts,
+        )
+        if destination.reach != "process":
+            self._permit(request_id, outbound, examined.rules.digest, redacted.used)
+        return outbound
+
+    async def let_out(self, departure: Departure) -> None:
+        """Record what is about to leave; raises `KeptHere` and `NotRecorded`: then send nothing."""
+        permit = self._permits.get(_key(departure))
+        where = bound_for(departure)
+        if permit is None or permit.destination != where or permit.until < self._clock():
+            raise KeptHere(
+                f"Nothing was sent to {where.name}: the request did not pass the gate for it."
+            )
+        leaked = any(secret in departure.body for secret in permit.secret)
+        if leaked:
+            await asyncio.to_thread(
+                self._log.note,
+                self._record(departure, permit, "refused", "", "text was not hidden"),
+            )
+            raise KeptHere(f"Nothing was sent to {where.name}: protected text was still in it.")
+        identity = secrets.token_hex(8)
+        digest = await asyncio.to_thread(self._log.digest, departure.body)
+        record = self._record(departure, permit, "sent", identity, "")
+        record = msgspec.structs.replace(record, digest=digest, bytes=len(departure.body))
+        await asyncio.to_thread(self._log.commit, record)
+        self._away.setdefault(_key(departure), []).append(identity)
+
+    def came_back(
+        self,
+        departure: Departure,
+        outcome: Outcome,
+        *,
+        status: int = 0,
+        received: int = 0,
+        error: str = "",
+    ) -> None:
+        """Record how a departure went; raises `NotRecorded`. Without it the log says `unknown`."""
+        waiting = self._away.get(_key(departure))
+        if not waiting:
+            return
+        identity = waiting.pop(0)
+        if not waiting:
+            del self._away[_key(departure)]
+        self._log.note(
+            Record(
+                kind="ended",
+                id=identity,
+                request=departure.request_id,
+                outcome=outcome,
+                status=status,
+                received=received,
+                error=error,
+            )
+        )
+
+    def close(self, request_id: str, destination: Destination) -> None:
+        """The request is done there: nothing more of it may leave."""
+        self._permits.pop((request_id, destination.name), None)
+
+    def _redacted(self, examined: Examined, decision: Decision, vault: Vault) -> Redacted | None:
+        kept = {name: rule.restore for name, rule in examined.rules.labels.items()}
+        try:
+            return redact(examined.parts, examined.findings, decision.redacts, vault, kept=kept)
+        except CannotRedact:
+            return None
+
+    def _permit(
+        self, request_id: str, outbound: Outbound[R], rules: str, used: tuple[Entry, ...]
+    ) -> None:
+        now = self._clock()
+        self._permits[request_id, outbound.destination.name] = _Permit(
+            destination=outbound.destination,
+            labels=outbound.labels,
+            decision=outbound.decision,
+            hidden=outbound.hidden,
+            secret=tuple(form for entry in used for form in _forms(entry.value)),
+            rules=rules,
+            until=now + _PERMIT_SECONDS,
+        )
+        while len(self._permits) > _MOST_PERMITS:
+            self._permits.popitem(last=False)
+
+    async def _refused(self, decision: Decision, examined: Examined, request_id: str) -> None:
+        where = decision.destination
+        record = Record(
+            kind="refused",
+            request=request_id,
+            destination=where.name,
+            place=where.reach,
+            region=where.region,
+            labels=tuple(sorted(examined.labels.names)),
+            decision="refuse",
+            reason=decision.reason,
+            rules=examined.rules.digest,
+        )
+        await asyncio.to_thread(self._log.note, record)
+
+    def _record(
+        self, departure: Departure, permit: _Permit, kind: str, identity: str, reason: str
+    ) -> Record:
+        return Record(
+            kind="sent" if kind == "sent" else "refused",
+            id=identity,
+            request=departure.request_id,
+            destination=departure.provider,
+            place=permit.destination.reach,
+            region=departure.region,
+            host=departure.host,
+            path=departure.path,
+            model=departure.model,
+            labels=tuple(sorted(permit.labels.names)),
+            decision=permit.decision.action if kind == "sent" else "refuse",
+            hidden=permit.hidden,
+            reason=reason,
+            rules=permit.rules,
+        )
+
+
+def _key(departure: Departure) -> tuple[str, str]:
+    return departure.request_id, departure.provider
+
+
+def _forms(value: str) -> set[bytes]:
+    """The bytes by which a text would stand in a body."""
+    if len(value) < _SHORTEST_LEAK:
+        return set()
+    plain = value.encode("utf-8", "replace")
+    escaped = msgspec.json.encode(plain.decode()).strip(b'"')
+    ascii_only = value.encode("ascii", "backslashreplace").decode()
+    return {plain, escaped, ascii_only.encode()}
+
+
+def _explained(decision: Decision) -> str:
+    where = decision.destination
+    return f"It may not go to {where.name} ({where.reach}): {decision.reason}."

@@ -1,0 +1,112 @@
+"""Every text of a request, in order, and the request with other texts in their places.
+
+The walk goes over all fields of all structs, so that a field which is added later is looked at
+without anybody remembering to.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from ai_assistant.policy.scan import Part
+from ai_assistant.protocol.requests import Partial, ToolCall
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+_UNREAD = frozenset({"request_id", "model", "role", "kind", "mode", "tenant", "priority"})
+"""Fields whose values come from lists of known words, or never leave."""
+_JSON = {(ToolCall, "arguments")}
+_LARGE = 10**6
+
+Change = Callable[[Part], str]
+
+
+class Texts(msgspec.Struct, frozen=True):
+    """What can be read of a request; `opaque` if there is more."""
+
+    parts: tuple[Part, ...]
+    opaque: bool
+
+
+def texts_of(request: msgspec.Struct) -> Texts:
+    """All texts, in the order in which `with_texts` wants them back."""
+    parts: list[Part] = []
+
+    def collect(part: Part) -> str:
+        parts.append(part)
+        return part.text
+
+    walk = _Walk(collect)
+    walk.struct(request, "")
+    return Texts(tuple(parts), walk.opaque)
+
+
+def with_texts(request: R, texts: list[str]) -> R:
+    """The request with these texts; whose it is does not go with it."""
+    rest = iter(texts)
+    changed = cast("R", _Walk(lambda _: next(rest)).struct(request, ""))
+    return msgspec.structs.replace(changed, tenant="") if hasattr(request, "tenant") else changed
+
+
+class _Walk:
+    """Visits every text; `opaque` tells that there was something else."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self.opaque = False
+
+    def struct(self, value: msgspec.Struct, voice: str) -> msgspec.Struct:
+        """The struct with its texts changed."""
+        role: object = getattr(value, "role", None)
+        voice = role if isinstance(role, str) else voice
+        changed: dict[str, Any] = {}
+        for field in msgspec.structs.fields(value):
+            if field.name in _UNREAD:
+                continue
+            before: object = getattr(value, field.name)
+            after = self._field(value, field.name, before, voice)
+            if after is not before:
+                changed[field.name] = after
+        return msgspec.structs.replace(value, **changed) if changed else value
+
+    def _field(self, owner: msgspec.Struct, name: str, value: object, voice: str) -> object:
+        if isinstance(value, str) and (type(owner), name) in _JSON:
+            return self._change(Part(value, voice, json=True))
+        if name == "tokens" and value:
+            if isinstance(owner, Partial):
+                return ()  # its text says the same
+            self.opaque = True
+            return value
+        return self._any(value, voice, free=False)
+
+    def _any(self, value: object, voice: str, *, free: bool) -> object:
+        """`free` values are the client's own JSON, where numbers may tell something too."""
+        if isinstance(value, str):
+            return self._change(Part(value, voice)) if value else value
+        if isinstance(value, msgspec.Struct):
+            return self.struct(value, voice)
+        if isinstance(value, Mapping):
+            return self._mapping(cast("Mapping[object, object]", value), voice)
+        if isinstance(value, tuple | list):
+            listed = cast("list[object] | tuple[object, ...]", value)
+            return type(listed)(self._any(one, voice, free=free) for one in listed)
+        if isinstance(value, bytes | bytearray):
+            self.opaque = True
+        if free and isinstance(value, int | float) and not isinstance(value, bool | Enum):
+            return self._number(value, voice)
+        return value
+
+    def _mapping(self, value: Mapping[object, object], voice: str) -> dict[object, object]:
+        return {
+            self._any(key, voice, free=False): self._any(item, voice, free=isinstance(key, str))
+            for key, item in value.items()
+        }
+
+    def _number(self, value: float, voice: str) -> object:
+        if abs(value) < _LARGE:
+            return value
+        written = repr(value)
+        after = self._change(Part(written, voice))
+        return value if after == written else after

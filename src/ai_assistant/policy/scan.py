@@ -1,0 +1,211 @@
+"""All detectors over all texts of a request, and over the seams between them.
+
+A number that is split over two messages is found where they meet. Fails closed: a detector that
+raises, or a scan that takes too long, leaves the mark `unchecked`.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
+from ai_assistant.policy.detectors import addresses, cards, emails, ibans, national_ids, phones
+from ai_assistant.policy.detectors.numbers import runs
+from ai_assistant.policy.detectors.own import Own
+from ai_assistant.policy.detectors.secrets import Secrets
+from ai_assistant.policy.findings import Finding, resolved
+from ai_assistant.policy.view import View
+
+log = logging.getLogger(__name__)
+
+BUILT_IN = (
+    emails.LABEL,
+    phones.LABEL,
+    national_ids.LABEL,
+    cards.LABEL,
+    ibans.LABEL,
+    "secret",
+    national_ids.MEDICAL,
+    addresses.LABEL,
+)
+_SEAM = 80
+"""Characters on each side of a seam that are looked at again."""
+_REMEMBERED = 4096
+
+Detector = Callable[[View], Iterable[Finding]]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One text of a request. Texts of one voice are also read as if nothing stood between them."""
+
+    text: str
+    voice: str = ""
+    json: bool = False
+    """Whether it is JSON text and must stay so."""
+
+
+class Scan(msgspec.Struct, frozen=True):
+    """What was found, for each part in its own positions."""
+
+    findings: tuple[tuple[Finding, ...], ...]
+    failure: str = ""
+    """Why the texts could not be checked wholly; empty: they were."""
+
+
+class _TimeOut(Exception):
+    pass
+
+
+class Scanner:
+    """Detectors as the rules want them. Remembers texts that it has read, by digest."""
+
+    def __init__(
+        self,
+        own: Sequence[Own] = (),
+        *,
+        with_addresses: bool = False,
+        regions: tuple[str, ...] = phones.REGIONS,
+        seconds: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`seconds` is the limit for each 100,000 characters, and at least for one scan."""
+        self._regions = regions
+        self._seconds = seconds
+        self._clock = clock
+        self._detectors: list[Detector] = [
+            emails.find,
+            self._numbers,
+            national_ids.find,
+            ibans.find,
+            _secrets().find,
+            *((addresses.find,) if with_addresses else ()),
+            *(one.find for one in own),
+        ]
+        self._known: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
+        self._remembering = threading.Lock()
+
+    def scan(self, parts: Sequence[Part]) -> Scan:
+        """Findings of every part; never raises."""
+        size = sum(len(part.text) for part in parts)
+        deadline = self._clock() + self._seconds * max(1.0, size / 100_000)
+        try:
+            found = [list(self._read(part.text, deadline)) for part in parts]
+            for members in _voices(parts):
+                self._read_seams(parts, members, found, deadline)
+        except _TimeOut:
+            return Scan(((),) * len(parts), "the detectors took too long")
+        except Exception as error:  # noqa: BLE001 -- whatever it is, nothing may leave
+            log.warning("A detector failed: %s", type(error).__name__)
+            return Scan(((),) * len(parts), f"a detector failed ({type(error).__name__})")
+        return Scan(tuple(resolved(set(one)) for one in found))
+
+    def _read(self, text: str, deadline: float) -> tuple[Finding, ...]:
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        with self._remembering:
+            if (known := self._known.get(key)) is not None:
+                self._known.move_to_end(key)
+                return known
+        found = self._search(text, deadline)
+        with self._remembering:
+            self._known[key] = found
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return found
+
+    def _search(self, text: str, deadline: float) -> tuple[Finding, ...]:
+        if not text:
+            return ()
+        view = View(text)
+        found: list[Finding] = []
+        for detector in self._detectors:
+            for one in detector(view):
+                found.append(one)
+                if self._clock() > deadline:
+                    raise _TimeOut
+            if self._clock() > deadline:
+                raise _TimeOut
+        return tuple(_in_raw(view, one) for one in resolved(found))
+
+    def _numbers(self, view: View) -> Iterator[Finding]:
+        for run in runs(view.text, view.lower):
+            yield from cards.find(run)
+            yield from phones.find(run, self._regions)
+
+    def _read_seams(
+        self,
+        parts: Sequence[Part],
+        members: Sequence[int],
+        found: list[list[Finding]],
+        deadline: float,
+    ) -> None:
+        joined = "".join(parts[index].text for index in members)
+        starts: list[int] = []
+        place = 0
+        for index in members:
+            starts.append(place)
+            place += len(parts[index].text)
+        seams = [start for start in starts[1:] if 0 < start < place]
+        for start, end in _stretches(seams, place):
+            inside = [seam for seam in seams if start < seam < end]
+            for one in self._search(joined[start:end], deadline):
+                begun, ended = one.start + start, one.end + start
+                if any(begun < seam < ended for seam in inside):
+                    _share(one, begun, ended, members, starts, parts, found)
+
+
+def _share(
+    one: Finding,
+    begun: int,
+    ended: int,
+    members: Sequence[int],
+    starts: Sequence[int],
+    parts: Sequence[Part],
+    found: list[list[Finding]],
+) -> None:
+    """Give each part its piece of a finding that lies over seams."""
+    for index, start in zip(members, starts, strict=True):
+        low = max(begun, start) - start
+        high = min(ended, start + len(parts[index].text)) - start
+        if low < high:
+            found[index].append(msgspec.structs.replace(one, start=low, end=high))
+
+
+def _voices(parts: Sequence[Part]) -> list[list[int]]:
+    """The parts in their order, and those of each voice that others interrupt."""
+    every = list(range(len(parts)))
+    by_voice: dict[str, list[int]] = {}
+    for index, part in enumerate(parts):
+        by_voice.setdefault(part.voice, []).append(index)
+    broken = [own for own in by_voice.values() if len(own) > 1 and own[-1] - own[0] >= len(own)]
+    return [every, *broken]
+
+
+def _stretches(seams: Sequence[int], size: int) -> list[tuple[int, int]]:
+    """The surroundings of all seams, those that touch made one."""
+    merged: list[tuple[int, int]] = []
+    for seam in seams:
+        start, end = max(0, seam - _SEAM), min(size, seam + _SEAM)
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _in_raw(view: View, one: Finding) -> Finding:
+    start, end = view.span(one.start, one.end)
+    return msgspec.structs.replace(one, start=start, end=end)
+
+
+_shared: list[Secrets] = []
+
+
+def _secrets() -> Secrets:
+    """One for the process: its rules take 30 ms to read."""
+    if not _shared:
+        _shared.append(Secrets())
+    return _shared[0]
