@@ -1,0 +1,1 @@
+"""What the owner says of providers: names, addresses, keys, prices."""

@@ -1,0 +1,1 @@
+"""Workers on other machines: HTTP out, server-sent events in."""

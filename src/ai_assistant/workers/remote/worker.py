@@ -1,0 +1,329 @@
+"""A model at a provider: the same interface as the engine on this machine."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+
+import msgspec
+import numpy as np
+
+from ai_assistant.protocol.chunks import Embeddings, Timings, TokenChunk, Tokenization
+from ai_assistant.protocol.errors import (
+    AssistantError,
+    FirstTokenTimeout,
+    MalformedAnswer,
+    Reached,
+    ShuttingDown,
+    UnsupportedFeature,
+)
+from ai_assistant.protocol.offers import Offer, WorkerFacts
+from ai_assistant.protocol.requests import (
+    EmbedRequest,
+    GenerateRequest,
+    TokenizeRequest,
+)
+from ai_assistant.protocol.status import ModelInfo, ModelStatus
+from ai_assistant.workers.remote.answer import is_events, is_object, pieces_of, wrong_type
+from ai_assistant.workers.remote.closing import Closing, estimated_inputs
+from ai_assistant.workers.remote.continuing import Joint
+from ai_assistant.workers.remote.dialects import dialect_of
+from ai_assistant.workers.remote.kinds import Target
+from ai_assistant.workers.remote.record import Record
+from ai_assistant.workers.remote.transport import Reply
+from ai_assistant.workers.remote.upstream import Upstream
+
+_EPOCH = time.time() - time.monotonic()
+
+
+def clock() -> float:
+    """Seconds since 1970 when the process began, and forward only from there."""
+    return _EPOCH + time.monotonic()
+
+
+class RemoteWorker:
+    """`protocol.worker.RemoteSource` over HTTP. The upstream belongs to whoever made it."""
+
+    def __init__(self, offer: Offer, target: Target, upstream: Upstream, record: Record) -> None:
+        self._offer = offer
+        self._target = target
+        self._upstream = upstream
+        self._record = record
+        self._dialect = dialect_of(target.kind)
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+
+    # Life: there is nothing to load.
+
+    @property
+    def offer(self) -> Offer:
+        """What it offers."""
+        return self._offer
+
+    def facts(self) -> WorkerFacts:
+        """What its traffic showed."""
+        return self._record.facts(clock())
+
+    def status(self) -> ModelStatus:
+        """The model as one that is always loaded, unless the key is refused."""
+        facts = self.facts()
+        refused = facts.state == "refused"
+        return ModelStatus(
+            model=_model_info(self._offer),
+            state="unloaded" if self._stopping else "failed" if refused else "ready",
+            error=f"{self._offer.provider} does not accept the key." if refused else None,
+        )
+
+    async def start(self) -> None:
+        """Take requests."""
+        self._stopping = False
+
+    async def ready(self) -> None:
+        """It is."""
+
+    async def stop(self, *, drain: bool = True) -> None:
+        """Take nothing new; with `drain` wait for what runs. Who iterates may close the rest."""
+        self._stopping = True
+        if drain:
+            await self._idle.wait()
+
+    # Requests.
+
+    def refusal(self, request: GenerateRequest) -> str | None:
+        """Why it cannot do this; None: it can, as far as is known."""
+        try:
+            self._dialect.call(request, self._target)
+        except AssistantError as error:
+            return error.message
+        return None
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk, None]:
+        """The answer's pieces; closing the iterator ends the HTTP stream at once.
+
+        An error's `reached` says how much was yielded before.
+        """
+        if self._stopping:
+            raise ShuttingDown("This worker takes nothing new; try again.")
+        call = self._dialect.call(request, self._target)
+        told = _Told()
+        async with self._at_work():
+            # The clock of the first token starts when the request has its place.
+            until = asyncio.get_running_loop().time() + self._upstream.deadlines.first_token
+            began = clock()
+            self._record.begin(began)
+            try:
+                reply = await self._upstream.open(
+                    call, model=self._target.model, request_id=request.request_id,
+                    tenant=request.tenant, until=until,
+                )  # fmt: skip
+                answer = self._answer(request, reply, until)
+                async with contextlib.aclosing(answer):
+                    async for chunk in answer:
+                        told.note(chunk, clock())
+                        if told.pieces == 1:
+                            self._record.first_token(told.first - began, told.first)
+                        yield chunk if chunk.usage is None else told.timed(chunk, began)
+            except BaseException as error:
+                if isinstance(error, AssistantError):
+                    error.reached = told.reached()
+                self._record.fail(error, clock())
+                raise
+            self._record.succeed(told.seconds_per_token(), clock())
+
+    async def _answer(
+        self, request: GenerateRequest, reply: Reply, until: float
+    ) -> AsyncGenerator[TokenChunk, None]:
+        closing = Closing(self._offer.provider, request)
+        reader = self._dialect.reader(request, self._target, closing)
+        joint = Joint(request.partial, self._target.continues)
+        whole = False
+        try:
+            if is_object(reply):
+                async with _in_time(self._offer.provider, until):
+                    body = await self._upstream.read_whole(reply)
+                found = reader.read_whole(body)
+                closing.tokens += len(found)
+                for chunk in [*found, *reader.close()]:
+                    yield chunk
+            elif not is_events(reply):
+                raise wrong_type(self._offer.provider, reply)
+            else:
+                pieces = pieces_of(
+                    reply, reader, provider=self._offer.provider,
+                    deadlines=self._upstream.deadlines, first_until=until,
+                )  # fmt: skip
+                async with contextlib.aclosing(pieces):
+                    async for found in pieces:
+                        closing.tokens += len(found)
+                        for chunk in found:
+                            if not joint.open:
+                                yield chunk
+                            else:
+                                for part in _joined(joint, chunk):
+                                    yield part
+            whole = reader.ended
+        finally:
+            if whole:
+                await reply.release()
+            else:
+                await reply.abort()
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The vectors, made unit length."""
+        if self._stopping:
+            raise ShuttingDown("This worker takes nothing new; try again.")
+        call = self._dialect.embed(request, self._target)
+        async with self._at_work():
+            until = asyncio.get_running_loop().time() + self._upstream.deadlines.first_token
+            self._record.begin(clock())
+            try:
+                reply = await self._upstream.open(
+                    call, model=self._target.model, request_id=request.request_id, tenant="",
+                    until=until,
+                )  # fmt: skip
+                try:
+                    async with _in_time(self._offer.provider, until):
+                        body = await self._upstream.read_whole(reply)
+                finally:
+                    await reply.abort()
+                embeddings = _vectors(self._offer.provider, body, request)
+            except BaseException as error:
+                self._record.fail(error, clock())
+                raise
+            self._record.succeed(None, clock())
+            return embeddings
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenization:
+        """Providers do not say how their models read."""
+        raise UnsupportedFeature(f"{self._offer.provider} does not show how its models read text.")
+
+    @contextlib.asynccontextmanager
+    async def _at_work(self) -> AsyncGenerator[None, None]:
+        await self._upstream.take_place()
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._upstream.free_place()
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+
+class _Told:
+    """What was handed on of one answer, and when."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+        self.first = 0.0
+        self._last = 0.0
+        self._characters = 0
+        self._calls = 0
+        self._tokens = 0
+
+    def note(self, chunk: TokenChunk, now: float) -> None:
+        if chunk.finish is None or not self.pieces:
+            self.pieces += 1
+            self._last = now
+            if self.pieces == 1:
+                self.first = now
+        self._characters += len(chunk.text) + len(chunk.reasoning)
+        self._calls += len(chunk.tool_calls)
+        if chunk.finish is None:
+            self._tokens += len(chunk.logprobs) or 1
+        if chunk.usage is not None and not chunk.usage.estimated:
+            self._tokens = max(self._tokens, chunk.usage.completion_tokens)
+
+    def reached(self) -> Reached:
+        return Reached(characters=self._characters, tokens=self._tokens, tool_calls=self._calls)
+
+    def seconds_per_token(self) -> float | None:
+        """From the first token to the last; a server may send several in one piece."""
+        if self._tokens < 2 or self._last <= self.first:
+            return None
+        return (self._last - self.first) / (self._tokens - 1)
+
+    def timed(self, chunk: TokenChunk, began: float) -> TokenChunk:
+        """The last piece, with where the time went as seen from here."""
+        timings = Timings(
+            queue_ms=0.0,
+            prefill_ms=(self.first - began) * 1000,
+            decode_ms=(self._last - self.first) * 1000,
+        )
+        return msgspec.structs.replace(chunk, timings=timings)
+
+
+def _joined(joint: Joint, chunk: TokenChunk) -> list[TokenChunk]:
+    """A piece without what the reader has already; nothing if nothing is left."""
+    if chunk.finish is not None:
+        rest = joint.rest()
+        return [TokenChunk(index=chunk.index, text=rest), chunk] if rest else [chunk]
+    if not chunk.text:
+        return [chunk]
+    text = joint.pass_on(chunk.text)
+    if text == chunk.text:
+        return [chunk]
+    chunk = msgspec.structs.replace(chunk, text=text, logprobs=())
+    return [chunk] if text or chunk.reasoning or chunk.tool_calls else []
+
+
+@contextlib.asynccontextmanager
+async def _in_time(provider: str, until: float) -> AsyncGenerator[None, None]:
+    try:
+        async with asyncio.timeout_at(until):
+            yield
+    except TimeoutError:
+        raise FirstTokenTimeout(f"{provider} did not finish its answer in time.") from None
+
+
+class _Vector(msgspec.Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _EmbedUsage(msgspec.Struct):
+    prompt_tokens: int | None = None
+
+
+class _Vectors(msgspec.Struct):
+    data: list[_Vector]
+    usage: _EmbedUsage | None = None
+
+
+def _vectors(provider: str, body: bytes, request: EmbedRequest) -> Embeddings:
+    try:
+        found = msgspec.json.decode(body, type=_Vectors)
+    except msgspec.DecodeError as error:
+        raise MalformedAnswer(f"{provider} sent what is not vectors: {error}") from None
+    rows = sorted(found.data, key=lambda row: row.index)
+    if len(rows) != len(request.inputs) or len({len(row.embedding) for row in rows}) != 1:
+        raise MalformedAnswer(f"{provider} sent {len(rows)} vectors for {len(request.inputs)}.")
+    told = found.usage.prompt_tokens if found.usage else None
+    return Embeddings(
+        vectors=tuple(_unit(row.embedding) for row in rows),
+        dimensions=len(rows[0].embedding),
+        prompt_tokens=estimated_inputs(request) if told is None else told,
+    )
+
+
+def _unit(values: list[float]) -> bytes:
+    vector = np.asarray(values, dtype="<f4")
+    length = float(np.linalg.norm(vector))
+    return (vector / length if length else vector).astype("<f4").tobytes()
+
+
+def _model_info(offer: Offer) -> ModelInfo:
+    return ModelInfo(
+        id=offer.names[0],
+        name=f"{offer.model} at {offer.provider}",
+        path="",
+        size_bytes=0,
+        architecture=offer.kind,
+        quantisation="",
+        parameters=0,
+        context_train=offer.context or 0,
+        embedding=offer.abilities == frozenset({"embeddings"}),
+    )
