@@ -19,6 +19,8 @@ _ENDPOINTS = frozenset(
         "/v1/messages",
         "/v1/messages/count_tokens",
         "/v1/models",
+        "/v1/responses",
+        "/v1/responses/input_tokens",
         "/api/chat",
         "/api/generate",
         "/api/embed",
@@ -111,6 +113,7 @@ def _endpoint(path: str) -> str:
     """The address as a label: few, whatever clients ask for."""
     if path in _ENDPOINTS:
         return path
-    if path.startswith("/v1/models/"):
-        return "/v1/models/{id}"
+    for group in ("/v1/models/", "/v1/responses/"):
+        if path.startswith(group):
+            return group + "{id}"
     return "/console" if path == "/" or path.startswith("/console") else "other"
