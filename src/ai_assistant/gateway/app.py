@@ -6,7 +6,6 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_assistant.gateway import ollama, ollama_models
-from ai_assistant.gateway.batches import job_routes
 from ai_assistant.gateway.chat import complete_chat
 from ai_assistant.gateway.completions import complete_text
 from ai_assistant.gateway.door import DoorGuard
@@ -21,13 +20,11 @@ from ai_assistant.gateway.guards import (
 )
 from ai_assistant.gateway.health import live, ready, show_status
 from ai_assistant.gateway.keys import read_key
-from ai_assistant.gateway.may_wait import MayWait
 from ai_assistant.gateway.messages import count_tokens, create_message
 from ai_assistant.gateway.metrics import Meter, Metrics
 from ai_assistant.gateway.models import list_models, show_model
 from ai_assistant.gateway.responses import Responses
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.worker import Service
 
@@ -37,16 +34,9 @@ MakeRoute = Callable[[str, str, Handler], Route]
 
 
 def build_app(
-    service: Service,
-    settings: GatewaySettings,
-    *,
-    mounts: Sequence[BaseRoute] = (),
-    jobs: Jobs | None = None,
+    service: Service, settings: GatewaySettings, *, mounts: Sequence[BaseRoute] = ()
 ) -> ASGIApp:
-    """The application; with `jobs` also files and batches.
-
-    Raises `InvalidRequest` for settings that would leave it unguarded.
-    """
+    """The application. Raises `InvalidRequest` for settings that would leave it unguarded."""
     check_exposure(settings)
     tenants = {read_key(line).tenant for line in settings.api_keys}
     metrics = Metrics(service)
@@ -70,12 +60,9 @@ def build_app(
         route("/v1/health", "GET", ready),
         route("/status", "GET", show_status),
         route("/metrics", "GET", metrics.show),
-        *(job_routes(jobs, route) if jobs else ()),
         *mounts,
     ]
     app: ASGIApp = _Rooted(Router(routes))
-    if jobs:
-        app = MayWait(app, jobs, settings)
     app = SizeGuard(app, settings)
     app = DoorGuard(app, settings, tenants=len(tenants))
     app = KeyGuard(app, settings)
