@@ -1,5 +1,6 @@
 """Anthropic's Messages API, as its official client speaks it, over a service from a script."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -33,8 +34,10 @@ CALLS = [
 
 
 @pytest.fixture
-def client(gateway: RunningGateway) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=gateway.url, api_key="any", max_retries=0, timeout=10)
+def client(gateway: RunningGateway) -> Iterator[anthropic.Anthropic]:
+    options: Any = {"base_url": gateway.url, "api_key": "any", "max_retries": 0, "timeout": 10}
+    with anthropic.Anthropic(**options) as client:
+        yield client
 
 
 def prompt(gateway: RunningGateway) -> ChatPrompt:

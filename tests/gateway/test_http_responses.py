@@ -1,5 +1,6 @@
 """OpenAI's Responses API, as its official client speaks it, over a service from a script."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -52,8 +53,9 @@ CALLS = [
 
 
 @pytest.fixture
-def client(gateway: RunningGateway) -> OpenAI:
-    return gateway.client()
+def client(gateway: RunningGateway) -> Iterator[OpenAI]:
+    with gateway.client() as client:
+        yield client
 
 
 def prompt(gateway: RunningGateway) -> ChatPrompt:
@@ -204,13 +206,12 @@ def test_a_kept_response_is_continued(gateway: RunningGateway, client: OpenAI) -
 
 def test_nobody_continues_what_is_somebody_elses(gateways: RunningGateways) -> None:
     gateway = gateways.with_settings(api_keys=("ann name=ann", "bob name=bob"))
-    first = gateway.client("ann").responses.create(model="starter", input="secret")
-    with pytest.raises(openai.NotFoundError):
-        gateway.client("bob").responses.retrieve(first.id)
-    with pytest.raises(openai.NotFoundError):
-        gateway.client("bob").responses.create(
-            model="starter", input="and?", previous_response_id=first.id
-        )
+    with gateway.client("ann") as ann, gateway.client("bob") as bob:
+        first = ann.responses.create(model="starter", input="secret")
+        with pytest.raises(openai.NotFoundError):
+            bob.responses.retrieve(first.id)
+        with pytest.raises(openai.NotFoundError):
+            bob.responses.create(model="starter", input="?", previous_response_id=first.id)
 
 
 def test_the_shelf_is_bounded() -> None:
