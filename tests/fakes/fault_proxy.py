@@ -5,7 +5,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -152,69 +152,79 @@ class FaultProxy:
         source, sink = await asyncio.open_connection(*self._upstream)
         try:
             sink.write(request)
-            seen = b""
-            while data := await source.read(1 << 16):
-                if fault.kind == "slow":
-                    for start in range(0, len(data), fault.size):
-                        writer.write(data[start : start + fault.size])
-                        await asyncio.sleep(fault.seconds)
-                    continue
-                seen += data
-                cut = _end_of_event(seen, fault.after) if _cuts(fault) else None
-                if cut is None:
-                    writer.write(data)
-                    await writer.drain()
-                    continue
-                writer.write(data[: max(0, len(data) - (len(seen) - cut))])
+            head = await source.readuntil(b"\r\n\r\n")
+            if b"chunked" not in head.lower():
+                writer.write(head + await source.read())
                 await writer.drain()
-                await self._strike(fault, seen[cut:], source, writer)
                 return
+            await _send(fault, writer, head)
+            # An event a chunk, however the server cut them, so that faults strike where they say.
+            count = 0
+            async for event in _events(source):
+                if count == fault.after and fault.kind in _CUTTING:
+                    await _strike(fault, event, writer)
+                    return
+                await _send(fault, writer, _chunk(event))
+                count += 1
+            await _send(fault, writer, b"0\r\n\r\n")
         finally:
             sink.close()
 
-    async def _strike(
-        self, fault: Fault, rest: bytes, source: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        if fault.kind == "stall":
+
+_CUTTING = ("stall", "stall-pings", "reset", "close", "garbage")
+
+
+async def _events(source: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What the server says, event by event; raises `IncompleteReadError` if it dies."""
+    rest = b""
+    while size := int((await source.readuntil(b"\r\n")).split(b";")[0], 16):
+        rest += (await source.readexactly(size + 2))[:-2]
+        *whole, rest = rest.split(b"\n\n")
+        for event in whole:
+            yield event + b"\n\n"
+    if rest:
+        yield rest
+
+
+async def _send(fault: Fault, writer: asyncio.StreamWriter, data: bytes) -> None:
+    if fault.kind != "slow":
+        writer.write(data)
+        await writer.drain()
+        return
+    for start in range(0, len(data), fault.size):
+        writer.write(data[start : start + fault.size])
+        await writer.drain()
+        await asyncio.sleep(fault.seconds)
+
+
+async def _strike(fault: Fault, event: bytes, writer: asyncio.StreamWriter) -> None:
+    match fault.kind:
+        case "stall":
             await asyncio.Event().wait()
-        if fault.kind == "stall-pings":
+        case "stall-pings":
             await _ping(writer, chunked=True)
-        if fault.kind == "garbage":
-            nonsense = b'data: {\x00\xff"choices": [nonsense\n\n'
-            writer.write(b"%x\r\n%s\r\n" % (len(nonsense), nonsense))
+        case "garbage":
+            writer.write(_chunk(b'data: {\x00\xff"choices": [nonsense\n\n'))
             await writer.drain()
             await asyncio.Event().wait()
-        while len(rest) < 60 and (more := await source.read(1 << 16)):
-            rest += more
-        writer.write(rest[: max(1, len(rest) // 2)])
-        await writer.drain()
-        if fault.kind == "reset":
-            await asyncio.sleep(0.01)
-            _reset(writer)
-
-
-def _cuts(fault: Fault) -> bool:
-    return fault.kind in ("stall", "stall-pings", "reset", "close", "garbage")
-
-
-def _end_of_event(seen: bytes, count: int) -> int | None:
-    """Where the chunk with the `count`-th event ends; 0 events: where the body begins."""
-    position = seen.find(b"\r\n\r\n") + 4
-    if position < 4:
-        return None
-    for _ in range(count):
-        position = seen.find(b"\n\n\r\n", position) + 4
-        if position < 4:
-            return None
-    return position
+        case _:
+            frame = _chunk(event)
+            writer.write(frame[: len(frame) // 2])
+            await writer.drain()
+            if fault.kind == "reset":
+                await asyncio.sleep(0.01)
+                _reset(writer)
 
 
 async def _ping(writer: asyncio.StreamWriter, *, chunked: bool) -> None:
-    frame = b"%x\r\n%s\r\n" % (len(_PING), _PING) if chunked else _PING
     while True:
-        writer.write(frame)
+        writer.write(_chunk(_PING) if chunked else _PING)
         await writer.drain()
         await asyncio.sleep(0.02)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def _head(fault: Fault) -> bytes:
@@ -241,8 +251,3 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-
-
-def each(kinds: Sequence[Kind], **options: int) -> list[Fault]:
-    """One fault of every kind."""
-    return [Fault(kind, **options) for kind in kinds]

@@ -32,8 +32,9 @@ class ScriptedServer:
         self._script = script
         self.seen: list[Seen] = []
         self.connections = 0
-        self.left = 0
-        """Clients that went away while an answer ran."""
+        self.asked = asyncio.Event()
+        self.someone_left = asyncio.Event()
+        """A client went away while an answer ran."""
         self.url = ""
 
     @contextlib.asynccontextmanager
@@ -71,6 +72,7 @@ class ScriptedServer:
         raw = await reader.readexactly(int(headers.get("content-length", "0")))
         seen = Seen(method, path, headers, raw)
         self.seen.append(seen)
+        self.asked.set()
         for step in self._script(seen):
             if isinstance(step, float):
                 await self._pause(reader, step)
@@ -81,7 +83,7 @@ class ScriptedServer:
     async def _pause(self, reader: asyncio.StreamReader, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             if await asyncio.wait_for(reader.read(1), seconds) == b"":
-                self.left += 1
+                self.someone_left.set()
                 raise OSError("the client went away")
 
 
