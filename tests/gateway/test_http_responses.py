@@ -221,7 +221,7 @@ def test_the_shelf_is_bounded() -> None:
     assert len(shelf) == 3
     with pytest.raises(NotFound):
         shelf.get("ann", "1")
-    shelf.put("ann", (), {"id": "large", "text": "x" * 950})
+    shelf.put("ann", (), {"id": "large", "text": "x" * 965})
     assert (len(shelf), shelf.bytes <= 1000) == (1, True)
     shelf.put("ann", (), {"id": "larger", "text": "x" * 1000})
     assert len(shelf) == 1
