@@ -155,6 +155,16 @@ def disk_folders(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, [*places, cache_dir(settings), data_dir(settings)])))
 
 
+def policy_file(file: Path) -> Path:
+    """Where the rules about what may leave are: beside the settings file."""
+    return file.with_name("policy.toml")
+
+
+def egress_dir(settings: Settings) -> Path:
+    """Where the records of what left are: a folder for each program that sends."""
+    return data_dir(settings) / "egress"
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
     if host == "localhost":

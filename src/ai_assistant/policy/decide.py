@@ -57,8 +57,8 @@ def _decided(labels: Labels, rules: Rules, where: Destination) -> Decision:
         )
         terms = [_term("", rules.unlabelled, where, nowhere)]
     terms += [_of_label(label, labels, rules, where) for label in sorted(labels.names)]
-    said = {term.action for term in terms}
-    action = next(one for one in _FROM_WORST if one in said)
+    said: set[Action] = {term.action for term in terms}
+    action: Action = next(one for one in _FROM_WORST if one in said)
     return Decision(where, action, tuple(terms))
 
 

@@ -5,6 +5,7 @@ workers': they ask it with the very bytes before every send, and it lets out onl
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -15,8 +16,8 @@ import msgspec
 
 from ai_assistant.policy.decide import Decision, decide
 from ai_assistant.policy.egress.log import EgressLog
-from ai_assistant.policy.egress.record import Outcome, Record
-from ai_assistant.policy.errors import KeptHere
+from ai_assistant.policy.egress.record import Record
+from ai_assistant.policy.errors import KeptHere, NotRecorded
 from ai_assistant.policy.examine import Examined, Examiner
 from ai_assistant.policy.labels import Destination, Facts, Labels, bound_for
 from ai_assistant.policy.redact import CannotRedact, Redacted, redact
@@ -24,7 +25,9 @@ from ai_assistant.policy.request_text import with_texts
 from ai_assistant.policy.restore import Restorer
 from ai_assistant.policy.rules_file import RulesFile
 from ai_assistant.policy.vault import Entry, Vault
-from ai_assistant.protocol.egress import Departure
+from ai_assistant.protocol.egress import Departure, Outcome
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -157,24 +160,26 @@ class Gate:
         received: int = 0,
         error: str = "",
     ) -> None:
-        """Record how a departure went; raises `NotRecorded`. Without it the log says `unknown`."""
+        """Record how a departure went. Without it the log says `unknown` after the next start."""
         waiting = self._away.get(_key(departure))
         if not waiting:
             return
         identity = waiting.pop(0)
         if not waiting:
             del self._away[_key(departure)]
-        self._log.note(
-            Record(
-                kind="ended",
-                id=identity,
-                request=departure.request_id,
-                outcome=outcome,
-                status=status,
-                received=received,
-                error=error,
-            )
+        record = Record(
+            kind="ended",
+            id=identity,
+            request=departure.request_id,
+            outcome=outcome,
+            status=status,
+            received=received,
+            error=error,
         )
+        try:
+            self._log.note(record)
+        except NotRecorded as refusal:  # the next departure will be refused, this answer is whole
+            log.warning("%s", refusal.message)
 
     def close(self, request_id: str, destination: Destination) -> None:
         """The request is done there: nothing more of it may leave."""

@@ -6,6 +6,8 @@ import msgspec
 
 Place = Literal["machine", "lan", "cloud"]
 """Where a worker computes: here, in the owner's own network, or at a stranger's."""
+Outcome = Literal["completed", "failed", "cancelled", "unknown"]
+"""How a departure went. `unknown`: the program ended before it knew; bytes may have left."""
 
 
 class Departure(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,4 +32,19 @@ class Gate(Protocol):
 
     async def let_out(self, departure: Departure) -> None:
         """Record the departure and return, or raise an `AssistantError`: then nothing is sent."""
+        ...
+
+    def came_back(
+        self,
+        departure: Departure,
+        outcome: Outcome,
+        *,
+        status: int = 0,
+        received: int = 0,
+        error: str = "",
+    ) -> None:
+        """Record how a departure that was let out ended; it does not raise.
+
+        `status` is HTTP's, `received` counts bytes of the answer, `error` is the error's code.
+        """
         ...

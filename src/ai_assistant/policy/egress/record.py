@@ -12,6 +12,8 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from ai_assistant.protocol.egress import Outcome
+
 VERSION = 1
 START = "0" * 64
 """What the first line of all follows."""
@@ -21,8 +23,6 @@ _SIGNATURE_CHARACTERS = 88
 Kind = Literal["segment", "sent", "ended", "refused", "torn", "gap"]
 """`sent`: about to leave. `ended`: how that went. `torn`: a write that a crash cut short lies
 before it. `gap`: records that should lie before it are not there."""
-Outcome = Literal["completed", "failed", "cancelled", "unknown"]
-"""`unknown`: the program ended before it knew; part of the bytes may have left."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
