@@ -20,7 +20,8 @@ from ai_assistant.devices.recording import Recorder
 from ai_assistant.devices.source import ThisMachine
 
 _HEADING = """Recorded by `ai-assistant devices --record`: what the command read of this machine.
-It holds paths and names of devices, no addresses, no serial numbers. Look before you send it."""
+It holds paths, names of devices and of file servers, no addresses and no serial numbers.
+Look before you send it."""
 
 
 @click.command("devices")

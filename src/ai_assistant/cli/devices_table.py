@@ -68,7 +68,7 @@ def cpu_rows(cpu: Cpu) -> list[tuple[str, str]]:
     if cpu.quota_cores is not None or cpu.usable < cpu.logical:
         quota = "" if cpu.quota_cores is None else f", quota {cpu.quota_cores:g} cores"
         rows.append(("usable", f"{cpu.usable} threads{quota}"))
-    rows.append(("instructions", ", ".join(cpu.instruction_sets) or "unknown"))
+    rows.append(("instructions", _instructions(cpu)))
     if cpu.caches:
         rows.append(("caches", ", ".join(_caches(cpu))))
     if len(cpu.numa) > 1:
@@ -80,6 +80,12 @@ def cpu_rows(cpu: Cpu) -> list[tuple[str, str]]:
     return rows
 
 
+def _instructions(cpu: Cpu) -> str:
+    if cpu.instruction_sets is None:
+        return "cannot be read here"
+    return ", ".join(cpu.instruction_sets) or "none that kernels use; older than SSE4.2"
+
+
 def _kind(cores: Cores) -> str:
     return f"{cores.cores} {cores.kind}"
 
@@ -87,11 +93,12 @@ def _kind(cores: Cores) -> str:
 def _caches(cpu: Cpu) -> Iterator[str]:
     for one in cpu.caches:
         times = f"{one.count} × " if one.count > 1 else ""
-        yield f"L{one.level} {times}{_binary(one.bytes)}"
+        kind = "" if one.kind == "all" else f" ({one.kind})"
+        yield f"L{one.level} {times}{_binary(one.bytes)}{kind}"
 
 
 def _binary(count: int) -> str:
-    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
+    return f"{count / 2**20:.4g} MiB" if count >= 1 << 20 else f"{count / 2**10:.4g} KiB"
 
 
 def memory_rows(memory: Memory) -> list[tuple[str, str]]:

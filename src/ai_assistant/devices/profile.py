@@ -64,7 +64,7 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     machine: str
     """Such as `x86_64` or `aarch64`."""
-    instruction_sets: tuple[str, ...]
+    instruction_sets: tuple[str, ...] | None
     """Those that matrix kernels use, the oldest first: `SSE4.2`, `AVX2`, `NEON`."""
     kinds: tuple[Cores, ...]
     """The fastest first."""
@@ -291,3 +291,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     def usable_accelerators(self) -> tuple[Accelerator, ...]:
         """Those that the kernels compute on."""
         return tuple(one for one in self.accelerators if one.device)
+
+    def speed_of(self, card: Accelerator) -> DeviceSpeed | None:
+        """Its own speed, else that of a card of the same name; None: nothing is known."""
+        sisters = (one.speed for one in self.accelerators if one.speed and one.name == card.name)
+        return card.speed or next(sisters, None)

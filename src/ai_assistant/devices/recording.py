@@ -16,6 +16,7 @@ Lines that begin with `>>> ` say what follows:
 What stands before the first of them is for people: which machine, and where the facts come from.
 """
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -27,6 +28,7 @@ from ai_assistant.devices.source import NvidiaCard, Source, by_number
 from ai_assistant.protocol.kernels import KernelReport
 
 _MARK = ">>> "
+_SECRET = re.compile(r"\s*(inet6?|ether|lladdr)\s|Serial\s*:", re.IGNORECASE)
 Kind = TypeVar("Kind")
 
 
@@ -131,10 +133,11 @@ class Recording:
 
 
 class Recorder:
-    """A source that remembers everything that it was asked."""
+    """A source that remembers everything that it was asked, and gives the same answer again."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._read: dict[str, str | None] = {}
         self._parts: dict[str, str] = {f"system {source.system} {source.machine}": ""}
 
     @property
@@ -149,7 +152,9 @@ class Recorder:
 
     def read(self, path: str) -> str | None:
         """Remembered if it is there."""
-        text = self._source.read(path)
+        if path in self._read:
+            return self._read[path]
+        text = self._read[path] = _without_secrets(self._source.read(path))
         if text is not None:
             short = "\n" not in text
             self._keep(f"file {path} = {text}" if short else f"file {path}", "" if short else text)
@@ -182,7 +187,7 @@ class Recorder:
 
     def run(self, *command: str) -> str | None:
         """Remembered if it printed something."""
-        text = self._source.run(*command)
+        text = _without_secrets(self._source.run(*command))
         if text is not None:
             self._keep(f"run {' '.join(command)}", text)
         return text
@@ -234,6 +239,13 @@ def _sections(text: str) -> Iterator[tuple[str, str]]:
             body.append(line)
     if words:
         yield words, "\n".join(body).strip()
+
+
+def _without_secrets(text: str | None) -> str | None:
+    """Without addresses and serial numbers: what is recorded is sent to others."""
+    if text is None:
+        return None
+    return "\n".join(line for line in text.splitlines() if not _SECRET.match(line))
 
 
 def _with_folders(paths: list[str]) -> set[str]:

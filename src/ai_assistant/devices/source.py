@@ -4,6 +4,7 @@ import glob
 import importlib.util
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -152,16 +153,7 @@ class ThisMachine:
         return " ".join(f"{file.name}:{file.stat().st_size}" for file in files)
 
 
-def by_number(path: str) -> tuple[tuple[int, str], ...]:
+def by_number(path: str) -> tuple[tuple[str, int], ...]:
     """A key that puts `cpu10` after `cpu9`."""
-    parts: list[tuple[int, str]] = []
-    digits, rest = "", ""
-    for letter in path + "\0":
-        if letter.isascii() and letter.isdigit():
-            digits += letter
-            continue
-        if digits:
-            parts.append((int(digits), rest))
-            digits, rest = "", ""
-        rest += letter
-    return (*parts, (-1, rest))
+    parts = re.findall(r"([^0-9]*)([0-9]*)", path)
+    return tuple((text, int(digits or -1)) for text, digits in parts)

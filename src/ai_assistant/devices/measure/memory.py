@@ -17,7 +17,7 @@ from ai_assistant.devices.profile import ThreadRate
 
 _PIECE = 4 << 20
 """Bytes between two looks at the clock."""
-_LEAST = 8 << 20
+_LEAST = 16 << 20
 
 
 def measure_memory(
@@ -25,50 +25,57 @@ def measure_memory(
 ) -> tuple[ThreadRate, ...]:
     """Bytes per second at each number of threads; empty where memory is too short for it.
 
-    `buffer_bytes`, shared among the threads, should be far more than the caches hold.
+    `buffer_bytes` should be far more than the caches hold. Each of the most threads fills a part,
+    so that on a NUMA machine the parts lie near to all of them; fewer threads read all parts.
     """
-    found: list[ThreadRate] = []
-    for threads in counts:
-        size = buffer_bytes // threads // _PIECE * _PIECE
-        if size < _LEAST:
-            break
-        found.append(ThreadRate(threads, _rate(threads, size, seconds / len(counts) * 0.7)))
-    return tuple(found)
+    most = max(counts, default=0)
+    size = buffer_bytes // most // _PIECE * _PIECE if most else 0
+    if size < _PIECE or size * most < _LEAST:
+        return ()
+    parts = _filled(most, size)
+    each = seconds / len(counts) * 0.8
+    return tuple(ThreadRate(count, _rate(count, parts, size, each)) for count in counts)
+
+
+def _filled(count: int, size: int) -> list[Any]:
+    """Memory that is really there, each part written by a thread of its own."""
+    parts: list[Any] = [None] * count
+
+    def fill(index: int) -> None:
+        parts[index] = (ctypes.c_char * size)()
+        ctypes.memset(parts[index], 1, size)
+
+    _all_done([threading.Thread(target=fill, args=(index,)) for index in range(count)])
+    return parts
+
+
+def _all_done(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _rate(threads: int, parts: Sequence[Any], size: int, seconds: float) -> float:
+    look = _library().memchr
+    look.argtypes, look.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], ctypes.c_void_p
+    read = [0] * threads
+    begun = time.perf_counter()
+    deadline = begun + seconds
+
+    def reader(index: int) -> None:
+        while True:
+            for part in parts[index::threads]:
+                address = ctypes.addressof(part)
+                for offset in range(0, size, _PIECE):
+                    look(address + offset, 2, _PIECE)
+                    read[index] += _PIECE
+                    if time.perf_counter() >= deadline:
+                        return
+
+    _all_done([threading.Thread(target=reader, args=(index,)) for index in range(threads)])
+    return sum(read) / (time.perf_counter() - begun)
 
 
 def _library() -> Any:
     return ctypes.CDLL("msvcrt") if sys.platform == "win32" else ctypes.CDLL(None)
-
-
-def _rate(threads: int, size: int, seconds: float) -> float:
-    look = _library().memchr
-    look.argtypes, look.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], ctypes.c_void_p
-    ready = threading.Barrier(threads + 1)
-    stop = threading.Event()
-    read = [0] * threads
-
-    def reader(index: int) -> None:
-        buffer = (ctypes.c_char * size)()
-        address = ctypes.addressof(buffer)
-        ctypes.memset(address, 1, size)  # By this thread: memory lies near to who writes it first.
-        ready.wait()
-        while not stop.is_set():
-            for offset in range(0, size, _PIECE):
-                look(address + offset, 2, _PIECE)
-                read[index] += _PIECE
-                if stop.is_set():
-                    break
-
-    workers = [threading.Thread(target=reader, args=(index,)) for index in range(threads)]
-    for worker in workers:
-        worker.start()
-    try:
-        ready.wait()
-        begun, before = time.perf_counter(), sum(read)
-        time.sleep(seconds)
-        rate = (sum(read) - before) / (time.perf_counter() - begun)
-    finally:
-        stop.set()
-        for worker in workers:
-            worker.join()
-    return rate

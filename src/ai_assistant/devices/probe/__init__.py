@@ -83,7 +83,7 @@ def _portable_cpu(source: Source) -> Cpu:
     return Cpu(
         name=platform.processor() or source.machine,
         machine=source.machine,
-        instruction_sets=(),
+        instruction_sets=None,
         kinds=(Cores(kind="all", cores=physical, threads_per_core=max(1, logical // physical)),),
         sockets=None,
         physical=physical,

@@ -17,8 +17,8 @@ VENDORS = {
     "0x106b": "Apple",
     "0x1022": "AMD",
 }
-_CARVED_OUT = 4 << 30
-"""Bytes of main memory that firmware sets aside for a built-in card, at most."""
+_CARVED_OUT, _SURELY_CARVED_OUT = 4 << 30, 1 << 30
+"""Bytes of main memory that firmware sets aside for a built-in card, at most; and by default."""
 _NPU_DRIVERS = {"amdxdna": "AMD NPU", "intel_vpu": "Intel NPU", "qaic": "Qualcomm NPU"}
 _NOT_A_CARD = ("BLAS", "CPU", "AMX", "ZenDNN", "KleidiAI")
 
@@ -148,7 +148,8 @@ def _is_built_in(card: _Card, cpu: str) -> bool:
     if card.pci is None:
         return True
     if card.vendor == "AMD":
-        return "radeon" in cpu.lower() and (card.vram or 0) <= _CARVED_OUT
+        most = _CARVED_OUT if "radeon" in cpu.lower() else _SURELY_CARVED_OUT
+        return (card.vram or 0) <= most
     return card.vendor == "Intel" and card.pci.startswith("0000:00:")
 
 

@@ -31,7 +31,7 @@ def read_cpu(source: Source, group: Group) -> Cpu:
     return Cpu(
         name=_name(info, text, kinds) or source.machine,
         machine=source.machine,
-        instruction_sets=instruction_sets(words),
+        instruction_sets=instruction_sets(words) if words else None,
         kinds=kinds,
         sockets=_sockets(source, text, online),
         physical=sum(one.cores for one in kinds),
@@ -159,6 +159,9 @@ def _caches(source: Source, kinds: tuple[Cores, ...], online: tuple[int, ...]) -
         for folder in source.find(f"{CPUS}/cpu{cores.cpus[0]}/cache/index*"):
             if (source.read(f"{folder}/type") or "") == "Instruction":
                 continue
+            if unlike := _unlike(source, folder, cores, online):
+                found |= dict.fromkeys(unlike)
+                continue
             level, bytes_ = (
                 number(source.read(f"{folder}/level")),
                 size(source.read(f"{folder}/size")),
@@ -167,6 +170,28 @@ def _caches(source: Source, kinds: tuple[Cores, ...], online: tuple[int, ...]) -
             if level and bytes_ and shared:
                 found[_cache(level, bytes_, set(shared), cores, online)] = None
     return tuple(sorted(found, key=lambda one: (one.level, -one.bytes)))
+
+
+def _unlike(
+    source: Source, folder: str, cores: Cores, online: tuple[int, ...]
+) -> tuple[Cache, ...]:
+    """Last caches of several sizes on one chip; nothing where all are alike."""
+    level, name = number(source.read(f"{folder}/level")), folder.rpartition("/")[2]
+    if level is None or level < 3:
+        return ()
+    counts: dict[int, int] = {}
+    left = list(online if cores.kind == "all" else cores.cpus)
+    while left:
+        other = f"{CPUS}/cpu{left[0]}/cache/{name}"
+        bytes_ = size(source.read(f"{other}/size"))
+        shared = set(cpu_list(source.read(f"{other}/shared_cpu_list")))
+        if not bytes_ or left[0] not in shared:
+            return ()
+        counts[bytes_] = counts.get(bytes_, 0) + 1
+        left = [cpu for cpu in left if cpu not in shared]
+    if len(counts) < 2:
+        return ()
+    return tuple(Cache(level=level, bytes=b, count=count) for b, count in counts.items())
 
 
 def _cache(

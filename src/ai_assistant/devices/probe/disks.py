@@ -1,5 +1,6 @@
 """The disks below the folders that models and caches live in."""
 
+import re
 from pathlib import PurePosixPath
 
 from ai_assistant.devices.probe.text import number
@@ -9,6 +10,7 @@ from ai_assistant.devices.source import Source
 _NETWORK = ("nfs", "cifs", "smb", "sshfs", "fuse.sshfs", "9p", "afs", "webdav", "ceph", "lustre")
 _MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 _BLOCK = "/sys/class/block"
+_VIRTUAL = re.compile(r"virtual|qemu|vbox|vmware|persistentdisk|elastic block", re.IGNORECASE)
 _DEEP = 4
 """Layers of encryption, volumes and arrays above a disk that are looked through."""
 
@@ -118,7 +120,9 @@ def _mapped(source: Source, name: str) -> str | None:
 
 
 def _kind(source: Source, name: str) -> DiskKind:
-    if name.startswith(("vd", "xvd")):  # A virtual one says nothing true about what is below it.
+    model = source.read(f"{_BLOCK}/{name}/device/model") or ""
+    # A virtual one says nothing true about what is below it.
+    if name.startswith(("vd", "xvd")) or _VIRTUAL.search(model):
         return "unknown"
     if name.startswith("mmcblk"):
         return "card"

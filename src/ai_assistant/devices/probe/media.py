@@ -7,6 +7,9 @@ from ai_assistant.devices.profile import MediaEngine
 from ai_assistant.devices.source import Source
 
 _VA_DRIVERS = ("i915", "xe", "amdgpu", "radeon", "nouveau")
+_CODEC = re.compile(
+    r"VAProfile(MPEG2|MPEG4|VC1|H263|H264|HEVC|VP8|VP9|AV1|JPEG)\w*\s*:\s*VAEntrypointVLD"
+)
 _DECODERS = re.compile(r"decode|rpivid|hevc-dec|hantro|rkvdec|cedrus|iris|venus", re.IGNORECASE)
 
 
@@ -37,7 +40,4 @@ def _render_nodes(source: Source) -> list[MediaEngine]:
 
 def va_codecs(text: str | None) -> tuple[str, ...]:
     """Those that `vainfo` lists with an entry for decoding."""
-    profiles = re.findall(r"VAProfile(\w+)\s*:\s*VAEntrypointVLD", text or "")
-    codecs = (re.sub(r"(?<=\d)(Main|High|Constrained|Profile|Simple|Advanced).*", "", one)
-              for one in profiles)  # fmt: skip
-    return tuple(dict.fromkeys(codec for codec in codecs if codec))
+    return tuple(dict.fromkeys(_CODEC.findall(text or "")))

@@ -6,7 +6,8 @@ from ai_assistant.devices.probe.text import number, scaled
 from ai_assistant.devices.profile import Power, Sensor
 from ai_assistant.devices.source import Source
 
-_FREQUENCY = "/sys/devices/system/cpu/cpufreq/policy0"
+_FREQUENCIES = "/sys/devices/system/cpu/cpufreq"
+_FREQUENCY = f"{_FREQUENCIES}/policy0"
 _ABSURD = 200.0
 """Degrees: sensors that are not connected report such."""
 
@@ -19,10 +20,17 @@ def read_power(source: Source) -> Power:
         governor=source.read(f"{_FREQUENCY}/scaling_governor"),
         governors=tuple(governors.split()),
         frequency_driver=source.read(f"{_FREQUENCY}/scaling_driver"),
-        min_mhz=scaled(source.read(f"{_FREQUENCY}/cpuinfo_min_freq"), 1000),
-        max_mhz=scaled(source.read(f"{_FREQUENCY}/cpuinfo_max_freq"), 1000),
+        min_mhz=min(_limits(source, "min"), default=None),
+        max_mhz=max(_limits(source, "max"), default=None),
         on_battery=_on_battery(source),
     )
+
+
+def _limits(source: Source, which: str) -> list[float]:
+    """Of every kind of cores, in MHz."""
+    paths = source.find(f"{_FREQUENCIES}/policy[0-9]*/cpuinfo_{which}_freq")
+    values = [scaled(source.read(path), 1000) for path in paths]
+    return [value for value in values if value]
 
 
 def _rapl(source: Source) -> Iterator[Sensor]:

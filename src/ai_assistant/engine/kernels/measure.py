@@ -23,6 +23,8 @@ SHARES = {1: 1, 8: 1, 32: 1, 128: 2, 512: 4}
 """Of the time: wide products take long on a processor."""
 FEW_WEIGHTS, MANY_WEIGHTS = 192 << 20, 512 << 20
 """Bytes of weights in one pass: more than caches hold. On a processor, on a card."""
+_LEAST = 0.05
+"""Seconds that each product gets even when time is up."""
 TRANSFER = 64 << 20
 BOUNDARY = 16 << 10
 
@@ -183,6 +185,7 @@ def _widths(
     deadline = time.perf_counter() + budget
 
     def take(tokens: int, share: float) -> None:
+        share = max(share, _LEAST)
         # If nothing is gained by width, one matrix takes this long.
         slow = [rate.seconds / rate.weight_bytes * tokens / rate.tokens for rate in found[-1:]]
         count = min(len(matrices), int(share / 2 / (slow[0] * one))) if slow else len(matrices)
