@@ -51,6 +51,8 @@ class FaultProxy:
         self.faults = list(faults)
         self.then = then or Fault()
         self.requests = 0
+        self.events: list[bytes] = []
+        """What the server said, whatever became of it."""
         self.left: list[float] = []
         """Loop times at which clients left before the end."""
         self.port = 0
@@ -161,6 +163,7 @@ class FaultProxy:
             # An event a chunk, however the server cut them, so that faults strike where they say.
             count = 0
             async for event in _events(source):
+                self.events.append(event)
                 if count == fault.after and fault.kind in _CUTTING:
                     await _strike(fault, event, writer)
                     return
