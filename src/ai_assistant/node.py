@@ -22,7 +22,6 @@ from ai_assistant.devices.facts import read_cpu, read_memory
 from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.devices.plan import Machine, memory_need, plan_engine
 from ai_assistant.gateway.app import build_app
-from ai_assistant.gateway.batches import job_routes
 from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.server import new_loop, serve
 from ai_assistant.jobs.jobs import Jobs
@@ -61,8 +60,8 @@ async def _serve(settings: config.Settings, announce: Callable[[str], None], res
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conversations = Conversations(folder)
     jobs = Jobs(folder / "jobs", settings.jobs, Desk(scheduler, settings.server))
-    mounts = [*console_routes(conversations), *job_routes(jobs, scheduler, settings.server)]
-    app = build_app(scheduler, settings.server, mounts=mounts)
+    mounts = console_routes(conversations)
+    app = build_app(scheduler, settings.server, mounts=mounts, jobs=jobs)
     stop, now = asyncio.Event(), asyncio.Event()
     _on_signals(stop, now)
     await scheduler.start()

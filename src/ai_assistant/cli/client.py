@@ -121,6 +121,20 @@ class Client:
             yield from _deltas(response.iter_bytes())
 
     @contextmanager
+    def opened(self, method: str, path: str, **options: Any) -> Generator[httpx.Response]:
+        """The answer of any address, still to be read."""
+        with self._translated(), self._http.stream(method, path, **options) as response:
+            if response.is_error:
+                response.read()
+            _raise_for(response)
+            yield response
+
+    def fetch(self, method: str, path: str, **options: Any) -> Any:
+        """The object that an address answers with."""
+        with self.opened(method, path, **options) as response:
+            return msgspec.json.decode(response.read())
+
+    @contextmanager
     def _translated(self) -> Generator[None, None, None]:
         """The one door for this library's errors."""
         try:

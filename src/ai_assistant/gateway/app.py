@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ai_assistant.gateway import ollama, ollama_models
+from ai_assistant.gateway import llamacpp, ollama, ollama_models
+from ai_assistant.gateway.batches import job_routes
 from ai_assistant.gateway.chat import complete_chat
 from ai_assistant.gateway.completions import complete_text
 from ai_assistant.gateway.door import DoorGuard
@@ -20,11 +21,14 @@ from ai_assistant.gateway.guards import (
 )
 from ai_assistant.gateway.health import live, ready, show_status
 from ai_assistant.gateway.keys import read_key
+from ai_assistant.gateway.may_wait import MayWait
 from ai_assistant.gateway.messages import count_tokens, create_message
 from ai_assistant.gateway.metrics import Meter, Metrics
 from ai_assistant.gateway.models import list_models, show_model
+from ai_assistant.gateway.rerank import rerank
 from ai_assistant.gateway.responses import Responses
 from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.worker import Service
 
@@ -34,9 +38,16 @@ MakeRoute = Callable[[str, str, Handler], Route]
 
 
 def build_app(
-    service: Service, settings: GatewaySettings, *, mounts: Sequence[BaseRoute] = ()
+    service: Service,
+    settings: GatewaySettings,
+    *,
+    mounts: Sequence[BaseRoute] = (),
+    jobs: Jobs | None = None,
 ) -> ASGIApp:
-    """The application. Raises `InvalidRequest` for settings that would leave it unguarded."""
+    """The application; with `jobs` also files and batches.
+
+    Raises `InvalidRequest` for settings that would leave it unguarded.
+    """
     check_exposure(settings)
     tenants = {read_key(line).tenant for line in settings.api_keys}
     metrics = Metrics(service)
@@ -53,6 +64,7 @@ def build_app(
         route("/v1/models", "GET", list_models),
         route("/v1/models/{id:path}", "GET", show_model),
         *response_routes(route),
+        *llamacpp_routes(route),
         *ollama_routes(route),
         route("/livez", "GET", live),
         route("/readyz", "GET", ready),
@@ -60,9 +72,12 @@ def build_app(
         route("/v1/health", "GET", ready),
         route("/status", "GET", show_status),
         route("/metrics", "GET", metrics.show),
+        *(job_routes(jobs, route) if jobs else ()),
         *mounts,
     ]
     app: ASGIApp = _Rooted(Router(routes))
+    if jobs:
+        app = MayWait(app, jobs, settings)
     app = SizeGuard(app, settings)
     app = DoorGuard(app, settings, tenants=len(tenants))
     app = KeyGuard(app, settings)
@@ -79,6 +94,18 @@ def response_routes(route: MakeRoute) -> list[Route]:
         route("/v1/responses/input_tokens", "POST", responses.count),
         route("/v1/responses/{id}", "GET", responses.show),
         route("/v1/responses/{id}", "DELETE", responses.delete),
+    ]
+
+
+def llamacpp_routes(route: MakeRoute) -> list[Route]:
+    """What llama.cpp's server offers beside OpenAI's API."""
+    return [
+        *(route(path, "POST", rerank) for path in ("/v1/rerank", "/v1/reranking", "/rerank")),
+        route("/tokenize", "POST", llamacpp.tokenize),
+        route("/detokenize", "POST", llamacpp.detokenize),
+        route("/apply-template", "POST", llamacpp.apply_template),
+        route("/props", "GET", llamacpp.show_props),
+        route("/slots", "GET", llamacpp.show_slots),
     ]
 
 

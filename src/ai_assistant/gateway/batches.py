@@ -3,18 +3,18 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route
 
 from ai_assistant.gateway.desk import BATCHABLE, write_owner
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.files import FilesApi
-from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.gateway.wire_batches import batch_object, read_batch
 from ai_assistant.gateway.wire_files import list_object, read_page
 from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.jobs.states import Batch
 from ai_assistant.protocol.worker import Service
+
+Handler = Callable[[Exchange, Service], Awaitable[None]]
 
 _USUAL, _MOST = 20, 100
 
@@ -55,15 +55,9 @@ class BatchesApi:
         return batch_object(batch, await self._jobs.progress(batch))
 
 
-def job_routes(jobs: Jobs, service: Service, settings: GatewaySettings) -> list[BaseRoute]:
-    """Routes for the app to mount behind its guards."""
+def job_routes(jobs: Jobs, route: Callable[[str, str, Handler], Route]) -> list[Route]:
+    """Everything about files and batches."""
     files, batches = FilesApi(jobs), BatchesApi(jobs)
-
-    def route(
-        path: str, method: str, handler: Callable[[Exchange, Service], Awaitable[None]]
-    ) -> Route:
-        return Route(path, _Handled(handler, service, settings), methods=[method])
-
     return [
         route("/v1/files", "POST", files.upload),
         route("/v1/files", "GET", files.index),
@@ -75,20 +69,3 @@ def job_routes(jobs: Jobs, service: Service, settings: GatewaySettings) -> list[
         route("/v1/batches/{id}", "GET", batches.show),
         route("/v1/batches/{id}/cancel", "POST", batches.cancel),
     ]
-
-
-class _Handled:
-    """A handler as an ASGI application."""
-
-    def __init__(
-        self,
-        handler: Callable[[Exchange, Service], Awaitable[None]],
-        service: Service,
-        settings: GatewaySettings,
-    ) -> None:
-        self._handler = handler
-        self._service = service
-        self._settings = settings
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._handler(Exchange(scope, receive, send, self._settings), self._service)

@@ -1,5 +1,6 @@
 """What is kept of files, batches and results: each change is one transaction."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -79,10 +80,10 @@ class Books:
                 raise InvalidRequest(f"There is no file {batch.input_file}.", param="input_file_id")
             db.execute(
                 sa.text(
-                    "INSERT INTO job_batches (id, tenant, status, input_file, created_at, facts)"
-                    " VALUES (:id, :tenant, :status, :input_file, :created_at, :facts)"
+                    "INSERT INTO job_batches (id, tenant, status, input_file, born, facts)"
+                    " VALUES (:id, :tenant, :status, :input_file, :born, :facts)"
                 ),
-                _batch_row(batch),
+                _batch_row(batch) | {"born": _moment()},
             )
 
     def batch(self, name: str, tenant: str | None = None) -> Batch:
@@ -96,7 +97,7 @@ class Books:
 
     def open_batches(self) -> list[str]:
         """Those that are not finished, oldest first."""
-        query = f"SELECT id FROM job_batches WHERE {_OPEN} ORDER BY created_at, id"
+        query = f"SELECT id FROM job_batches WHERE {_OPEN} ORDER BY born, id"
         with self._db.reading() as db:
             return list(db.execute(sa.text(query)).scalars())
 
@@ -158,18 +159,23 @@ class Books:
         given = {"tenant": tenant, "limit": page.limit + 1, **(values or {})}
         with self._db.reading() as db:
             if page.after is not None:
-                last = f"SELECT created_at FROM {table} WHERE id = :after AND tenant = :tenant"
+                last = f"SELECT born FROM {table} WHERE id = :after AND tenant = :tenant"
                 place = {"after": page.after, "tenant": tenant}
                 since = db.execute(sa.text(last), place).scalar()
                 if since is None:
                     raise InvalidRequest(f"There is no object {page.after}.", param="after")
-                wanted += f" AND (created_at, id) {sense} (:since, :after)"
+                wanted += f" AND (born, id) {sense} (:since, :after)"
                 given |= {"since": since, "after": page.after}
             query = (
                 f"SELECT {fields} FROM {table} WHERE tenant = :tenant{wanted}"
-                f" ORDER BY created_at {order}, id {order} LIMIT :limit"
+                f" ORDER BY born {order}, id {order} LIMIT :limit"
             )
             return db.execute(sa.text(query), given).mappings().all()
+
+
+def _moment() -> int:
+    """Microseconds: the order of what came within one second."""
+    return time.time_ns() // 1000
 
 
 def _counted(batch: Batch, fresh: Sequence[Result]) -> Batch:
@@ -186,8 +192,11 @@ def _counted(batch: Batch, fresh: Sequence[Result]) -> Batch:
 def _enter_file(db: sa.Connection, file: StoredFile) -> None:
     values = ", ".join(f":{field.strip()}" for field in _FILE_FIELDS.split(","))
     db.execute(
-        sa.text(f"INSERT INTO job_files ({_FILE_FIELDS}) VALUES ({values}) ON CONFLICT DO NOTHING"),
-        structs.asdict(file),
+        sa.text(
+            f"INSERT INTO job_files ({_FILE_FIELDS}, born) VALUES ({values}, :born)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        structs.asdict(file) | {"born": _moment()},
     )
 
 
@@ -225,7 +234,6 @@ def _batch_row(batch: Batch) -> dict[str, Any]:
         "tenant": batch.tenant,
         "status": batch.status,
         "input_file": batch.input_file,
-        "created_at": batch.created_at,
         "facts": msgspec.json.encode(batch).decode(),
     }
 

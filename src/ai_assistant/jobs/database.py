@@ -32,21 +32,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             filename TEXT NOT NULL,
             bytes BIGINT NOT NULL,
             created_at BIGINT NOT NULL,
-            expires_at BIGINT
+            expires_at BIGINT,
+            born BIGINT NOT NULL
         )
         """,
-        "CREATE INDEX job_files_by_age ON job_files (tenant, created_at, id)",
+        "CREATE INDEX job_files_by_age ON job_files (tenant, born, id)",
         """
         CREATE TABLE job_batches (
             id TEXT PRIMARY KEY,
             tenant TEXT NOT NULL,
             status TEXT NOT NULL,
             input_file TEXT NOT NULL,
-            created_at BIGINT NOT NULL,
+            born BIGINT NOT NULL,
             facts TEXT NOT NULL
         )
         """,
-        "CREATE INDEX job_batches_by_age ON job_batches (tenant, created_at, id)",
+        "CREATE INDEX job_batches_by_age ON job_batches (tenant, born, id)",
         "CREATE INDEX job_batches_by_status ON job_batches (status)",
         """
         CREATE TABLE job_results (

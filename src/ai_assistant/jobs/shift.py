@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _TRIES = 3
 """Of a line on which the engine fails: it may be the line that kills it."""
 _SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 60.0
+_SHORTEST_LOOK = 60.0
 _NETWORK_SECONDS = 5.0
 _DISK_SECONDS = 1.0
 
@@ -68,8 +69,14 @@ class Shift:
         self._pace = Pace()
         self._under_way: set[asyncio.Task[None]] = set()
         self._cancelled = asyncio.Event()
-        self.hold: Hold | None = None
+        self._hold: Hold | None = None
+
+    @property
+    def hold(self) -> Hold | None:
         """Why nothing happens now."""
+        if (trouble := self._record.trouble) is not None:
+            return Hold(reason="disk", message=trouble.message)
+        return self._hold
 
     def cancel(self) -> None:
         """End at once; what is done stays."""
@@ -136,25 +143,25 @@ class Shift:
             now = ports.clock.now()
             spill = self._is_late(now) and ports.rules.may_spill(self._batch)
             address = ports.rules.needs_network(model)
-            if (trouble := self._record.trouble) is not None:
-                self.hold = Hold(reason="disk", message=trouble.message)
+            if self._record.trouble is not None:
                 await asyncio.sleep(_DISK_SECONDS)
             elif not spill and not self._window.is_open(now):
                 await self._await_window(now)
             elif address is not None and not await ports.network.online(address):
-                self.hold = _offline(model)
+                self._hold = _offline(model)
                 await ports.clock.sleep_until(now + _NETWORK_SECONDS)
             else:
-                self.hold = None
+                self._hold = None
                 return spill
 
     async def _await_window(self, now: float) -> None:
         opening = self._window.next_change(now)
         until = self._batch.expires_at if opening is None else opening
         message = f"It goes on in its hours, {self._batch.window or self._house.window}."
-        self.hold = Hold(reason="window", message=message, until=int(until))
-        # A moment may be late enough for a cloud before the window opens.
-        await self._ports.clock.sleep_until(min(until, now + 60))
+        self._hold = Hold(reason="window", message=message, until=int(until))
+        # Before the window opens it may become late enough for a cloud.
+        look = max(_SHORTEST_LOOK, (self._batch.expires_at - now) / 20)
+        await self._ports.clock.sleep_until(min(until, now + look))
 
     def _is_late(self, now: float) -> bool:
         return self._pace.is_late(now, self._batch.expires_at)
@@ -197,9 +204,9 @@ class Shift:
         reason: Reason = "network" if isinstance(error, ProviderUnreachable) else "model"
         now = self._ports.clock.now()
         until = now + min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
-        self.hold = Hold(reason=reason, message=error.message, until=int(until))
+        self._hold = Hold(reason=reason, message=error.message, until=int(until))
         await self._ports.clock.sleep_until(until)
-        self.hold = None
+        self._hold = None
 
 
 def refused(batch: str, number: int, bad: BadLine) -> Any:
