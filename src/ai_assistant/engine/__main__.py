@@ -54,7 +54,7 @@ def _build(plan: EnginePlan, orders: Orders, reports: Reports) -> Engine | Embed
     )
     if plan.embedding:
         embedder = Embedder(plan, model, orders, reports)
-        orders.start(EmbedIntake(model, plan.chunk).prepare)
+        orders.start(EmbedIntake(model, plan.chunk, ranks=embedder.ranks).prepare)
         embedder.warm_up()
         return embedder
     if not model.generates:

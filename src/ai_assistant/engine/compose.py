@@ -114,7 +114,7 @@ def _short_first(equals: list[Sequence], budget: int) -> list[Sequence]:
     little and they win much."""
     room = budget // 2
     short: list[Sequence] = []
-    for sequence in equals[1:]:
+    for sequence in equals:
         if sequence.remaining <= min(SHORT, room):
             short.append(sequence)
             room -= sequence.remaining

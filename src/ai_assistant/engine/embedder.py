@@ -12,6 +12,7 @@ import psutil
 
 from ai_assistant.engine.channel import Aborted, Asked, Orders, Reports, too_many_wait
 from ai_assistant.engine.kernels import Context, Model
+from ai_assistant.engine.pairs import pair_tokens
 from ai_assistant.engine.reading import read
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.protocol.chunks import Embeddings
@@ -48,9 +49,12 @@ class EmbedJob(msgspec.Struct):
 class EmbedIntake:
     """Prepares requests for vectors."""
 
-    def __init__(self, model: Model, limit: int) -> None:
+    def __init__(self, model: Model, limit: int, *, ranks: bool) -> None:
+        """`ranks`: the model scores pairs of texts."""
+        self._model = model
         self._vocabulary = model.vocabulary
         self._limit = limit
+        self._ranks = ranks
 
     def prepare(self, order: Asked) -> EmbedJob | Tokenized | Failed:
         """The request's tokens, or the reason why there are none."""
@@ -61,17 +65,29 @@ class EmbedIntake:
                 )
             if isinstance(order, Tokenize):
                 return Tokenized(order.request.request_id, read(order.request, self._vocabulary))
-            return EmbedJob(
-                order.request.request_id, [self._tokens(entry) for entry in order.request.inputs]
-            )
+            self._check_kind(order.request.query)
+            inputs = [self._tokens(entry, order.request.query) for entry in order.request.inputs]
+            return EmbedJob(order.request.request_id, inputs)
         except AssistantError as error:
             return Failed(order.request.request_id, error.info())
         except Exception as error:  # noqa: BLE001 - a request must never end in silence
             info = InvalidRequest(f"The request could not be prepared: {error}").info()
             return Failed(order.request.request_id, info)
 
-    def _tokens(self, entry: TextPrompt | TokenPrompt) -> "array[int]":
-        if isinstance(entry, TextPrompt):
+    def _check_kind(self, query: str | None) -> None:
+        if self._ranks and query is None:
+            raise UnsupportedFeature(
+                "This model scores documents for a query and gives no embeddings: use /v1/rerank."
+            )
+        if query is not None and not self._ranks:
+            raise UnsupportedFeature(
+                "This model gives embeddings and no relevance scores: ask a reranking model."
+            )
+
+    def _tokens(self, entry: TextPrompt | TokenPrompt, query: str | None) -> "array[int]":
+        if isinstance(entry, TextPrompt) and query is not None:
+            tokens = pair_tokens(self._model, query, entry.text)
+        elif isinstance(entry, TextPrompt):
             tokens = array(
                 "i",
                 self._vocabulary.tokenize(entry.text, add_special=True, parse_special=False),
@@ -107,7 +123,7 @@ class Embedder:
         )
         if not self._context.pools:
             raise UnsupportedFeature("The file does not say how its vectors are pooled.")
-        self._dimensions = model.dimensions
+        self._dimensions = 1 if self._context.ranks else model.dimensions
         self._statistics = Statistics()
         self._waiting: list[EmbedJob] = []
         self._aborted = Aborted()
@@ -120,6 +136,11 @@ class Embedder:
             if self._waiting:
                 self._advance(self._waiting[0])
                 self._reports.send(Report(self.status()))
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the model scores pairs of texts."""
+        return self._context.ranks
 
     @property
     def _idle(self) -> bool:
@@ -206,6 +227,8 @@ class Embedder:
         self._statistics.step(
             prompt=batch.size, generated=0, kernels=time.perf_counter() - begun, outside=0
         )
+        if self._context.ranks:
+            return [vector[:1] for vector in pooled]
         return [(vector / max(float(np.linalg.norm(vector)), 1e-12)) for vector in pooled]
 
     def status(self) -> EngineStatus:

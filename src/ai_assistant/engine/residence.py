@@ -261,11 +261,13 @@ class Residence:
     # Making room.
 
     def evict_step(self) -> None:
-        """Let the retained sequence that was used least recently leave the context, or save one of
-        its blocks first."""
-        victim = self.cache.victim()
-        if victim is not None and not self.saver.save_block(victim):
-            self.release(victim)
+        """Let the retained sequences that are saved leave the context, and save a block of another:
+        their cells slow every step by as much as a third."""
+        for slot in self.cache.all_retained():
+            if self.saver.is_saved(slot) or not self.saver.save_block(slot):
+                self.release(slot)
+            else:
+                return
 
     def evict(self) -> bool:
         """The same at once: its cells are needed. False when nothing is retained."""

@@ -17,8 +17,10 @@ from ai_assistant.engine.kernels.context import DecodeError
 from ai_assistant.engine.kernels.libllama import memory
 from ai_assistant.protocol.layout import Case, Timed, Trial, TrialReport
 
-LEAST, MOST = 3, 40
+MOST = 40
 """Repetitions of one case."""
+LONG = 5.0
+"""Seconds from which a case is not repeated at all."""
 
 
 def run(trial: Trial) -> TrialReport:
@@ -69,10 +71,10 @@ def _depth(case: Case) -> int:
 def _seconds(context: Context, case: Case, trial: Trial) -> float:
     """The time of a step in peace: a lower quartile. Others only ever make it slower."""
     first = _timed(context, case, trial)  # touches pages, builds graphs
-    if first > trial.seconds:
+    if first > LONG:
         return first
-    seconds: list[float] = []
-    while len(seconds) < LEAST or (len(seconds) < MOST and sum(seconds) < trial.seconds):
+    seconds = [_timed(context, case, trial)]
+    while len(seconds) < MOST and sum(seconds) < trial.seconds:
         seconds.append(_timed(context, case, trial))
     return sorted(seconds)[len(seconds) // 4]
 

@@ -58,7 +58,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """The largest step that the kernels compute in one piece."""
     share_weights: bool = False
     seconds: float = 1.0
-    """What the repetitions of one case may take together; one that takes longer is not repeated."""
+    """What the repetitions of one case may take together, beyond the first."""
 
 
 class Timed(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from ai_assistant.devices.layout.costs import CASES, Costs, Curve, costs, stand_ins
+from ai_assistant.devices.layout.costs import CASES, DEPTH, Costs, Curve, costs, stand_ins
 from ai_assistant.devices.layout.predict import NEVER, Bench
 from ai_assistant.protocol.errors import EngineError
 from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial, TrialReport
@@ -122,4 +122,4 @@ class Measuring:
 
 
 def _cases(chunk: int) -> tuple[Case, ...]:
-    return tuple(case for case in CASES if case.tokens <= chunk)
+    return CASES if chunk >= DEPTH else tuple(case for case in CASES if case.tokens <= chunk)

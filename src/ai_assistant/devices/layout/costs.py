@@ -14,7 +14,9 @@ STEPS = (1, 2, 4, 8, 16, 32, 128, 512)
 """Tokens of the steps that are timed."""
 DEPTH = 512
 """Tokens before the step that shows what attention costs."""
-CASES = (*(Case(tokens) for tokens in STEPS), Case(1, DEPTH))
+CASES = (*(Case(tokens) for tokens in STEPS), Case(1, DEPTH), Case(DEPTH, DEPTH))
+TILE = 64
+"""From so many tokens in a step on, attention works in tiles and costs less per token."""
 CACHE = 192 << 20
 """Bytes of layers that no processor's cache holds: smaller stand-ins would look too quick."""
 
@@ -43,9 +45,15 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     outside: Curve
     """All that is not in the layers."""
     attention: float
-    """Seconds per token, layer and token before it."""
+    """Seconds per token, layer and token before it, in small steps."""
+    tiled: float
+    """The same in large steps."""
     compute_bytes: int
     """Working memory of the largest step."""
+
+    def looking_back(self, tokens: int) -> float:
+        """Seconds per token, layer and token before it, in a step of so many."""
+        return self.tiled if tokens >= TILE else self.attention
 
 
 def stand_ins(sizes: list[int]) -> tuple[int, int]:
@@ -71,13 +79,20 @@ def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device
     rest = [
         max(less[Case(n)] - layers[0] * layer, 0.0) for n, layer in zip(steps, each, strict=True)
     ]
-    deep = Case(1, DEPTH)
-    slower = (more[deep] - more[Case(1)]) / layers[1] / DEPTH if deep in more else 0.0
+
+    def slower(tokens: int) -> float:
+        deep, flat = more.get(Case(tokens, DEPTH)), more.get(Case(tokens))
+        if deep is None or flat is None:
+            return 0.0
+        return max(deep - flat, 0.0) / layers[1] / tokens / DEPTH
+
+    attention = slower(1)
     found = [size for name, size in long.memory.items() if name == f"compute/{device}"]
     return Costs(
         layer=Curve(tuple(steps), tuple(each)),
         outside=Curve(tuple(steps), tuple(rest)),
-        attention=max(slower, 0.0),
+        attention=attention,
+        tiled=slower(DEPTH) or attention,
         compute_bytes=sum(found),
     )
 

@@ -76,7 +76,9 @@ def step(anatomy: ModelAnatomy, bench: Bench, layout: Layout, tokens: int, depth
     on_cpu, on_gpu = split(anatomy, layout)
     cpu = bench.cpu[layout.threads]
     gpu = bench.gpu if bench.gpu and layout.gpu_layers else cpu
-    attention = depth * tokens * (on_cpu * cpu.attention + on_gpu * gpu.attention)
+    attention = (
+        depth * tokens * (on_cpu * cpu.looking_back(tokens) + on_gpu * gpu.looking_back(tokens))
+    )
     return Terms(
         cpu_layers=on_cpu * cpu.layer.at(tokens),
         gpu_layers=on_gpu * gpu.layer.at(tokens),

@@ -101,12 +101,18 @@ class Context:
         pointer = llama.llama_get_embeddings_seq(self.handle, sequence)
         if not pointer:
             raise DecodeError("the model gave no embedding")
-        return np.ctypeslib.as_array(pointer, (self.model.dimensions,)).copy()
+        length = self.model.scores if self.ranks else self.model.dimensions
+        return np.ctypeslib.as_array(pointer, (length,)).copy()
 
     @property
     def pools(self) -> bool:
         """Whether the model says how token vectors become one."""
         return llama.llama_pooling_type(self.handle) > 0
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the model gives scores of a pair of texts instead of an embedding."""
+        return llama.llama_pooling_type(self.handle) == llama.LLAMA_POOLING_TYPE_RANK
 
     def set_threads(self, threads: int, threads_batch: int) -> None:
         """From the next call on."""

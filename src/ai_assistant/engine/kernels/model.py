@@ -125,3 +125,14 @@ class Model:
     def dimensions(self) -> int:
         """Length of an embedding."""
         return llama.llama_model_n_embd_out(self.handle)
+
+    @property
+    def scores(self) -> int:
+        """Numbers that a reranking model gives for a pair of texts; the first is its relevance."""
+        return llama.llama_model_n_cls_out(self.handle)
+
+    @property
+    def rerank_template(self) -> str | None:
+        """How a reranking model wants its pair: a text with {query} and {document}."""
+        source = llama.llama_model_chat_template(self.handle, b"rerank")
+        return source.decode("utf-8", "replace") if source else None

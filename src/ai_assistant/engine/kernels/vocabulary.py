@@ -16,7 +16,10 @@ class Vocabulary:
         self.size: int = llama.llama_vocab_n_tokens(self._vocab)
         self.bos: int = llama.llama_vocab_bos(self._vocab)
         self.eos: int = llama.llama_vocab_eos(self._vocab)
+        self.sep: int = llama.llama_vocab_sep(self._vocab)
         self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
+        self.adds_eos: bool = llama.llama_vocab_get_add_eos(self._vocab)
+        self.adds_sep: bool = llama.llama_vocab_get_add_sep(self._vocab)
         self._pieces: list[bytes | None] = [None] * self.size
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:

@@ -26,6 +26,8 @@ GROWTH = 1.5
 """Each vain probe makes the pause so much longer: two of them are one look in both directions."""
 PAYBACK = 150
 """A probe's loss is at most one part in so many of the time until the next probe."""
+HASTE, HASTY_PAYBACK = 3.0, 30
+"""The same for long steps on a machine that looks calm."""
 SLOW = 1.5
 """A step is slow from this many times its prediction."""
 ALARM, CALMING = 2.0, 0.34
@@ -88,6 +90,7 @@ class Search:
         self._hurry = hurry
         self._turn = 0 if hurry else 1
         self._slow = 0.0
+        self._judged_at = self._lost = 0.0
         self._ratios: deque[float] = deque(maxlen=4)
         self._deaf_until = 0.0
         self._before: tuple[int, Curve, float] | None = None
@@ -107,6 +110,13 @@ class Search:
         count = self.probe.count if self.probe else self.count
         self._used = min(count, allowed)
         return self._used
+
+    def hasten(self, now: float) -> None:
+        """The machine looks calm: a higher count may be worth a try before its time."""
+        if self.probe or self._next_at is None or self.count == self._counts[-1]:
+            return
+        if now >= self._judged_at + max(HASTE, HASTY_PAYBACK * self._lost):
+            self._next_at, self._turn = min(self._next_at, now), 0
 
     def _begin(self, tokens: int, allowed: int) -> None:
         if not self._curve.knows(tokens):
@@ -140,6 +150,7 @@ class Search:
         if verdict is None:
             return
         self.probe = None
+        self._judged_at, self._lost = now, probe.lost
         if verdict:
             self._switch(probe, now)
         else:

@@ -21,6 +21,8 @@ LONG = 0.3
 """Seconds of a step, with the present threads and no others, from which more threads than there
 are free cores may be tried. Barriers add 0.1 to 0.4 s to a step on a full machine (measured, 8 to
 24 layers): a vain try costs a step or two, not seventy."""
+CALM = 0.25
+"""Cores that others may use on a machine that looks calm."""
 DECODE, CHUNK, PROMPT = range(3)
 
 
@@ -72,6 +74,9 @@ class ThreadController:
             self._change(cores, now)
         kind = kind_of(tokens)
         self._current = self._search(kind)
+        if kind == PROMPT and load.other_cores < CALM:
+            # What slowed these steps down once may be over. A vain try costs little of a long step.
+            self._current.hasten(now)
         allowed = self.most if self._long(kind, tokens) else cores
         self._settled[kind] = min(self._current.count, allowed)
         return self._current.next(tokens, now, allowed)
