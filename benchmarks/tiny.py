@@ -161,12 +161,26 @@ def _recurrent(weights: Weights, context: int) -> None:
 
 def _embedding(weights: Weights, context: int) -> None:
     """BERT with mean pooling."""
+    weights.writer.add_pooling_type(gguf.PoolingType.MEAN)
+    _bert(weights, context)
+
+
+def _reranker(weights: Weights, context: int) -> None:
+    """BERT with a head that gives one score for a pair of texts."""
+    weights.writer.add_pooling_type(gguf.PoolingType.RANK)
+    _bert(weights, context)
+    weights.matrix("cls", WIDTH, WIDTH)
+    weights.bias("cls")
+    weights.matrix("cls.output", 1, WIDTH)
+    weights.bias("cls.output", 1)
+
+
+def _bert(weights: Weights, context: int) -> None:
     writer = weights.writer
     writer.add_feed_forward_length(FEED)
     writer.add_head_count(HEADS)
     writer.add_layer_norm_eps(1e-12)
     writer.add_causal_attention(False)
-    writer.add_pooling_type(gguf.PoolingType.MEAN)
     size = add_word_pieces(writer)
     weights.matrix("token_embd", size, WIDTH, gain=np.sqrt(WIDTH))
     weights.matrix("token_types", 2, WIDTH)
@@ -215,4 +229,5 @@ KINDS: dict[str, tuple[str, Callable[[Weights, int], None]]] = {
     "tiny-recurrent": ("mamba", _recurrent),
     "tiny-hybrid": ("lfm2", _hybrid),
     "tiny-embedding": ("bert", _embedding),
+    "tiny-reranker": ("bert", _reranker),
 }

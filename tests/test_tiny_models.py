@@ -10,7 +10,7 @@ import pytest
 from benchmarks.libllama import Model, opened
 from benchmarks.tiny import KINDS, make
 
-TEXT_KINDS = [kind for kind in KINDS if kind != "tiny-embedding"]
+TEXT_KINDS = [kind for kind in KINDS if kind not in ("tiny-embedding", "tiny-reranker")]
 PROMPT = "<|im_start|>user\nhello world, the cat 你好 said: 42<|im_end|>\n<|im_start|>assistant\n"
 
 

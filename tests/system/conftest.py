@@ -5,7 +5,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from benchmarks.tiny import make
+from benchmarks.tiny import KINDS, make
 from tests.system.running_node import RunningNode
 
 StartNode = Callable[..., RunningNode]
@@ -44,5 +44,4 @@ def start_node(tmp_path: Path) -> Iterator[StartNode]:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("tiny")
-    kinds = ("tiny", "tiny-swa", "tiny-recurrent", "tiny-hybrid", "tiny-embedding")
-    return {kind: make(kind, folder / f"{kind}.gguf") for kind in kinds}
+    return {kind: make(kind, folder / f"{kind}.gguf") for kind in KINDS}

@@ -23,4 +23,5 @@ def pair_tokens(model: Model, query: str, document: str) -> "array[int]":
         vocabulary.tokenize(text, add_special=False, parse_special=False)
         for text in (query, document)
     )
-    return array("i", [*begins, *one, *ends, *separators, *other, *ends])
+    whole = (*begins, *one, *ends, *separators, *other, *ends)
+    return array("i", [token for token in whole if token >= 0])

@@ -13,7 +13,7 @@ from ai_assistant.protocol.requests import Priority
 
 _PER_FREE_PLACE = 3
 _RESERVED = 8
-_COUNTED = ("/v1/", "/api/", "/tokenize", "/detokenize", "/apply-template")
+_COUNTED = ("/v1/", "/api/", "/tokenize", "/detokenize", "/apply-template", "/rerank")
 """Addresses at which a POST takes a place."""
 _FIRST_GUESS = 5.0
 _LONGEST_WAIT = 60.0

@@ -60,7 +60,7 @@ def to_request(
     return GenerateRequest(
         request_id=request_id,
         model=model,
-        prompt=_to_prompt(wire),
+        prompt=to_prompt(wire),
         sampling=wire.sampling(),
         max_tokens=_to_limit(wire),
         stop=wire.stops(),
@@ -74,7 +74,8 @@ def to_request(
     )
 
 
-def _to_prompt(wire: ChatBody) -> ChatPrompt:
+def to_prompt(wire: ChatBody) -> ChatPrompt:
+    """The conversation; raises `RequestError`."""
     if wire.functions:
         raise UnsupportedFeature("functions: use tools instead.", param="functions")
     tools = to_tools(wire.tools or [])

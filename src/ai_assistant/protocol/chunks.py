@@ -79,7 +79,10 @@ class Tokenization(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
-    """One vector per input, in the inputs' order: float32, little-endian, unit length."""
+    """One vector per input, in the inputs' order: float32, little-endian, unit length.
+
+    Scores of a reranking model are vectors of one number, of any length.
+    """
 
     vectors: tuple[bytes, ...]
     dimensions: int

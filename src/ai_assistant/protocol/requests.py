@@ -159,3 +159,5 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     request_id: str
     model: str
     inputs: tuple[TextPrompt | TokenPrompt, ...]
+    query: str | None = None
+    """Of a reranking model: how well each input answers this, as a vector of one number."""
