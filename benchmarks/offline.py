@@ -1,16 +1,18 @@
 """What a machine without a network needs to build the kernels, packed on one with a network.
 
-`python -m benchmarks.offline [--python 3.12] [--without NAME ...]` writes `.bench/offline`: the
-source of the kernels, their Python binding and the wheels of everything else. Bring the folder there
-and run `benchmarks/offline.sh`.
+`python -m benchmarks.offline [--python 3.12] [--without NAME …] [--backends cuda …]` writes
+`.bench/offline`: the source of the kernels, their Python binding and the wheels of everything else.
+Bring the folder to the other machine's checkout and run `benchmarks/offline.sh` there.
 """
 
 import argparse
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 
+from benchmarks.models import SHAPES
 from benchmarks.source import BENCH, ensure_source
 
 OFFLINE = BENCH / "offline"
@@ -18,35 +20,49 @@ PLATFORMS = ("2_35", "2_34", "2_31", "2_28", "2_27", "2_24", "2_17", "2_12", "2_
 """manylinux versions whose wheels are taken."""
 LEFT_OUT = ("docs", "models", "benches", "media", "examples", "tests", "app")
 """Folders of llama.cpp that the build does not need."""
+BACKENDS = ("cann", "cuda", "et", "hexagon", "metal", "opencl", "openvino", "sycl", "virtgpu",
+            "vulkan", "webgpu", "zdnn", "zendnn")  # fmt: skip
+"""Folders of kernels for devices, each of some use on some machines only."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--python", default="3.12", help="version on the other machine")
     parser.add_argument("--without", nargs="*", default=[], help="packages that are there already")
+    parser.add_argument("--backends", nargs="*", default=["cuda"], help="what to build for")
     args = parser.parse_args()
     OFFLINE.mkdir(parents=True, exist_ok=True)
-    pack_source(OFFLINE / "kernels.tar.xz")
+    pack_source(OFFLINE / "kernels.tar.xz", args.backends)
     fetch_wheels(OFFLINE / "wheels", args.python, args.without)
     size = sum(file.stat().st_size for file in OFFLINE.rglob("*") if file.is_file())
     print(f"{OFFLINE}: {size / 1e6:.1f} MB")
 
 
-def pack_source(target: Path) -> None:
-    """llama.cpp without what the build leaves alone, and the binding's Python files."""
+def pack_source(target: Path, backends: Collection[str]) -> None:
+    """llama.cpp without what the build leaves alone, and the binding, as the package lays them."""
     source = ensure_source()
+    package = source.parents[1]
+    absent = {f"ggml-{name}" for name in BACKENDS if name not in backends}
 
     def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        parts = Path(entry.name).parts
-        return None if len(parts) > 1 and parts[1] in LEFT_OUT else entry
+        parts = Path(entry.name).relative_to(f"{package.name}/vendor/llama.cpp").parts
+        pages = parts[:2] == ("tools", "ui") and entry.isfile() and parts[-1] != "CMakeLists.txt"
+        backend = parts[:2] == ("ggml", "src") and parts[2:3] and parts[2] in absent
+        return None if pages or backend or (parts[:1] and parts[0] in LEFT_OUT) else entry
 
+    vocabularies = {shape.vocabulary for shape in SHAPES.values()}
     with tarfile.open(target, "w:xz") as archive:
-        archive.add(source, "llama.cpp", filter=kept)
-        for file in sorted((source.parents[1] / "llama_cpp").glob("*.py")):
-            archive.add(file, f"llama_cpp/{file.name}")
+        archive.add(source, f"{package.name}/vendor/llama.cpp", filter=kept)
+        for name in sorted(vocabularies):
+            file = source / "models" / f"ggml-vocab-{name}.gguf"
+            archive.add(file, f"{package.name}/vendor/llama.cpp/models/{file.name}")
+        for file in sorted((package / "llama_cpp").glob("*.py")):
+            archive.add(file, f"{package.name}/llama_cpp/{file.name}")
 
 
-def fetch_wheels(folder: Path, python: str, without: list[str]) -> None:
+def fetch_wheels(folder: Path, python: str, without: Collection[str]) -> None:
     """The locked versions of all packages but the kernels, for Linux on x86-64."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -59,12 +75,8 @@ def fetch_wheels(folder: Path, python: str, without: list[str]) -> None:
         for line in lines
         if "==" in line and line.split("==")[0] not in skipped and _fits(line, python)
     ]
-    platforms = [
-        part
-        for version in PLATFORMS
-        for part in ("--platform", f"manylinux_{version}_x86_64")
-    ]
-    platforms += ["--platform", "manylinux2014_x86_64", "--platform", "any"]
+    tags = [f"manylinux_{version}_x86_64" for version in PLATFORMS]
+    platforms = [part for tag in (*tags, "manylinux2014_x86_64") for part in ("--platform", tag)]
     subprocess.run(
         [
             *(uv, "tool", "run", "pip", "download", "--quiet", "--no-deps"),
@@ -72,6 +84,7 @@ def fetch_wheels(folder: Path, python: str, without: list[str]) -> None:
             *platforms,
             *("--dest", str(folder)),
             *wanted,
+            "gguf==0.19.0",
         ],
         check=True,
     )

@@ -58,8 +58,9 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 def stand_ins(sizes: list[int]) -> tuple[int, int]:
     """How many layers the two stand-ins of a model with layers of these sizes should have."""
-    short = _until(sizes, 0, CACHE // 2)
-    return short, max(_until(sizes, short, CACHE), min(short + 4, len(sizes)))
+    short = min(_until(sizes, 0, CACHE // 2), max(len(sizes) // 2, 1))
+    # Twice as many at least: a smaller difference would make much of small disturbances.
+    return short, max(_until(sizes, short, CACHE), min(max(2 * short, short + 4), len(sizes)))
 
 
 def _until(sizes: list[int], start: int, wanted: int) -> int:

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Builds the kernels for a GPU without a network, then tests the engine on it and measures it.
+#
+#   benchmarks/offline.sh build [cuda|vulkan|hip]   the kernels, llama-server, our packages
+#   benchmarks/offline.sh test                      the engine's tests, on the GPU
+#   benchmarks/offline.sh bench                     benchmarks.gpu and benchmarks.plan
+#
+# Needs what `python -m benchmarks.offline` has packed in .bench/offline, cmake, ninja and the GPU's
+# compiler. `pip` installs into .bench/site, nothing else of the machine is touched.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3}
+bench=$PWD/.bench
+export PYTHONPATH=$bench/site:$PWD/src:$PWD PYTHONUNBUFFERED=1
+
+build() {
+    local backend=${1:-cuda}
+    mkdir -p "$bench/source" "$bench/site"
+    tar -xf "$bench/offline/kernels.tar.xz" -C "$bench/source"
+    package=$(echo "$bench"/source/llama_cpp_python-*)
+    local flags=(-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_RPC=ON "-DGGML_${backend^^}=ON"
+        -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF
+        -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_CURL=OFF)
+    if [ "$backend" = cuda ]; then flags+=(-DCMAKE_CUDA_ARCHITECTURES=native); fi
+    cmake -G Ninja -S "$package/vendor/llama.cpp" -B "$bench/llama-server" "${flags[@]}" >"$bench/build.log"
+    cmake --build "$bench/llama-server" --target llama-server llama-bench >>"$bench/build.log"
+    touch "$bench/llama-server/complete"
+    "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$bench/site" "$bench"/offline/wheels/*.whl
+    mkdir -p "$bench/site/llama_cpp/lib"
+    cp "$package"/llama_cpp/*.py "$bench/site/llama_cpp/"
+    cp -a "$bench"/llama-server/bin/lib*.so* "$bench/site/llama_cpp/lib/"
+    "$PYTHON" -m ai_assistant.engine.devices
+}
+
+run_tests() {
+    "$PYTHON" -m pytest tests/engine tests/store/test_twin.py -m "not slow" -p no:cacheprovider --timeout 300
+}
+
+run_benchmarks() {
+    "$PYTHON" -m benchmarks.gpu "$@"
+}
+
+case ${1:-} in
+    build) build "${2:-cuda}" ;;
+    test) run_tests ;;
+    bench) run_benchmarks "${@:2}" ;;
+    *) sed -n 2,9p "$0" | cut -c3-; exit 2 ;;
+esac
