@@ -118,9 +118,10 @@ def test_nonsense_in_the_middle_is_named(upstream_node: RunningNode) -> None:
 )
 def test_what_is_only_slow_loses_nothing(upstream_node: RunningNode, fault: Fault) -> None:
     async def run() -> None:
-        async with FaultProxy(upstream_node.url, fault).running() as proxy, worker_at(
-            proxy.url + "/v1", "ai-assistant", model=STARTER, deadlines=CALM
-        ) as worker:
+        async with (
+            FaultProxy(upstream_node.url, fault).running() as proxy,
+            worker_at(proxy.url + "/v1", "ai-assistant", model=STARTER, deadlines=CALM) as worker,
+        ):
             text = text_of(await collect(worker, REQUEST))
         said = [json.loads(event[6:]) for event in proxy.events if b"[DONE]" not in event]
         deltas = [choice["delta"] for event in said for choice in event["choices"]]

@@ -10,6 +10,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
+from msgspec import structs
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import (
@@ -44,6 +45,7 @@ from ai_assistant.protocol.frames import (
 )
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelState, ModelStatus
+from ai_assistant.workers.remote.continuing import continued
 
 log = logging.getLogger(__name__)
 
@@ -273,7 +275,13 @@ class LocalWorker:
     # Requests.
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
-        """The request's pieces; closing the iterator frees its slot in the engine."""
+        """The request's pieces; closing the iterator frees its slot in the engine.
+
+        A partial answer is continued by the model's template: the text is exact, its tokens are
+        read anew.
+        """
+        if request.partial is not None:
+            request = structs.replace(continued(request, "template"), partial=None)
         answers = self._open(request.request_id, Generate(request))
         done = False
         try:
