@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from tests.devices.machines import profile_of
 from tests.fakes.fake_service import FakeService, Step
 
 from ai_assistant.console.routes import console_routes
@@ -152,6 +153,8 @@ class ConsoleNode:
         self.url = ""
         self._settings = GatewaySettings(**{"port": 0, "load_wait_seconds": 0.0, **settings})  # pyright: ignore[reportArgumentType]
         self._ready = threading.Event()
+        self.profile = profile_of("laptop-i7-1370p")
+        """The machine that the console shows."""
         self._loop = new_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run)
@@ -165,7 +168,8 @@ class ConsoleNode:
         self.conversations.close()
 
     def _run(self) -> None:
-        app = build_app(self.service, self._settings, mounts=console_routes(self.conversations))
+        routes = console_routes(self.conversations, lambda: self.profile)
+        app = build_app(self.service, self._settings, mounts=routes)
         serving = serve(app, self._settings, on_ready=self._note, stop=self._stop)
         self._loop.run_until_complete(serving)
         self._loop.run_until_complete(self._loop.shutdown_default_executor())

@@ -114,8 +114,9 @@ def _with_nvidia(plain: Accelerator, card: NvidiaCard) -> Accelerator:
         power_limit_watts=card.power_limit,
         power_limits_watts=limits,
         memory_total_bytes=plain.memory_total_bytes or card.memory_total,
+        # The driver's number is of now; the kernels' list may be older.
         memory_free_bytes=(
-            card.memory_free if plain.memory_free_bytes is None else plain.memory_free_bytes
+            plain.memory_free_bytes if card.memory_free is None else card.memory_free
         ),
     )
 

@@ -76,6 +76,19 @@ const ENGLISH = {
   otherPrograms: "Other programs", cores: "cores",
   keptInRam: "Kept in RAM", keptOnDisk: "Kept on disk", fromRam: "from RAM", fromDisk: "from disk",
   preemptions: "Preemptions", guessedRight: "Good guesses",
+  machine: "Machine", machineTitle: "This machine",
+  notMeasured: "Not measured yet. In a terminal:",
+  measuredAt: "Measured on {at}.", measuredBusy: "Other programs were busy then.",
+  performanceCores: "performance", efficiencyCores: "efficiency", lowPowerCores: "low power",
+  threadsLower: "threads", quota: "quota of {cores} cores",
+  freeOf: "{free} free of {total}", limited: "a limit; the machine has {size}",
+  pressure: "work waited for memory {percent} % of the last minute",
+  sharesMemory: "shares main memory", ownMemory: "own memory", fromMain: "from main memory",
+  oneReader: "one reader", readers: "{count} readers",
+  unusedCard: "unused: the kernels were not built for it",
+  disk: "Disk", diskNvme: "NVMe", diskSsd: "SSD", diskHdd: "spinning disk", diskCard: "memory card",
+  diskNetwork: "over the network", diskMemory: "in memory", diskUnknown: "kind unknown",
+  products: "Matrix products", device: "Device", weights: "Weights", oneToken: "One token", manyTokens: "Prompts",
 };
 
 const CHINESE = {
@@ -151,6 +164,19 @@ const CHINESE = {
   otherPrograms: "其他程序占用", cores: "核",
   keptInRam: "内存中保留", keptOnDisk: "磁盘上保留", fromRam: "来自内存", fromDisk: "来自磁盘",
   preemptions: "抢占次数", guessedRight: "预测命中",
+  machine: "机器", machineTitle: "这台机器",
+  notMeasured: "尚未测量。请在终端运行：",
+  measuredAt: "测量于 {at}。", measuredBusy: "当时其他程序正忙。",
+  performanceCores: "性能核", efficiencyCores: "能效核", lowPowerCores: "低功耗核",
+  threadsLower: "线程", quota: "配额 {cores} 核",
+  freeOf: "空闲 {free}，共 {total}", limited: "受限制；机器共有 {size}",
+  pressure: "过去一分钟内有 {percent} % 的时间在等待内存",
+  sharesMemory: "共用主内存", ownMemory: "自带内存", fromMain: "从主内存传入",
+  oneReader: "单路读取", readers: "{count} 路读取",
+  unusedCard: "未使用：内核编译时未支持它",
+  disk: "磁盘", diskNvme: "NVMe", diskSsd: "固态硬盘", diskHdd: "机械硬盘", diskCard: "存储卡",
+  diskNetwork: "网络磁盘", diskMemory: "内存盘", diskUnknown: "类型未知",
+  products: "矩阵乘法", device: "设备", weights: "权重", oneToken: "单个词元", manyTokens: "提示词",
 };
 
 let words = ENGLISH;

@@ -7,6 +7,7 @@ import { askForKey, openSettings } from "./dialogs.js";
 import { h } from "./dom.js";
 import { languageChoice, setLanguage, t } from "./i18n.js";
 import { icon } from "./icons.js";
+import { MachinePage } from "./machine.js";
 import { modelPicker } from "./model-picker.js";
 import { models } from "./models.js";
 import { recall, remember } from "./prefs.js";
@@ -19,7 +20,7 @@ setLanguage(languageChoice());
 onKeyNeeded(askForKey);
 
 const chat = new Chat();
-const status = new StatusPage(leaveStatus);
+const pages = { status: new StatusPage(leavePage), machine: new MachinePage(leavePage) };
 const sidebar = new Sidebar({
   chat,
   onNew: startNew,
@@ -35,7 +36,7 @@ const main = h("main", {},
     h("span", { class: "grow" }),
     button("sliders", "settings", () => openSettings(chat)),
     button("plus", "newChat", startNew, "new-small")),
-  chat.element, status.element);
+  chat.element, ...Object.values(pages).map(({ element }) => element));
 app.append(sidebar.element, h("div", { class: "veil", onclick: () => showSidebar(false) }), main);
 
 function button(name, label, onclick, more = "") {
@@ -66,7 +67,7 @@ function nameWindow() {
   document.title = title ? `${title} · ${t("appName")}` : t("appName");
 }
 
-function leaveStatus() {
+function leavePage() {
   const { id, stored } = chat.conversation;
   history.pushState(null, "", stored ? `#/c/${id}` : location.pathname);
   route();
@@ -74,10 +75,11 @@ function leaveStatus() {
 
 function route() {
   const [, page, id] = location.hash.split("/");
-  const looking = page === "status";
-  status.show(looking);
+  const looking = page in pages;
+  for (const [name, other] of Object.entries(pages)) other.show(name === page);
   chat.element.hidden = looking;
   app.classList.toggle("looking", looking);
+  app.dataset.page = looking ? page : "";
   if (narrow.matches) showSidebar(false);
   if (page === "c" && id) chat.go(id);
 }

@@ -28,6 +28,7 @@ export class Sidebar {
       this.list,
       h("div", { class: "foot" },
         h("a", { class: "foot-link", href: "#/status" }, icon("pulse"), h("span", { t: "status" })),
+        h("a", { class: "foot-link", href: "#/machine" }, icon("chip"), h("span", { t: "machine" })),
         h("button", { class: "foot-link", type: "button", onclick: onSettings }, icon("sliders"), h("span", { t: "settings" }))));
     for (const news of ["kept", "begun"]) chat.addEventListener(news, () => this.refresh());
     chat.addEventListener("shown", () => this.mark());
