@@ -77,4 +77,4 @@ def test_an_answer_goes_on_elsewhere_after_kill_9(
         asyncio.run(run())
     finally:
         victim.process.kill()
-        victim.process.wait()
+        victim.stop()
