@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+from collections.abc import Callable
 
 
 class HandClock:
@@ -39,3 +40,10 @@ async def settle(rounds: int = 20) -> None:
     """Let everything run that can run, threads included."""
     for _ in range(rounds):
         await asyncio.sleep(0.001)
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Let things run until it is true; fail if it does not become so."""
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 - any condition
+            await asyncio.sleep(0.002)

@@ -137,6 +137,17 @@ def test_a_full_disk_is_named_and_leaves_all_as_it_was(house: House) -> None:
     assert house.books.batch(name).counts.completed == 2
 
 
+def test_what_is_finished_gives_its_room_back(house: House, tmp_path: Path) -> None:
+    name = house.add(["x"])
+    texts = [Result(line=n, ok=True, text="x" * 10_000) for n in range(300)]
+    house.books.add_results(name, texts)
+    with house.database.reading() as db:
+        full = db.exec_driver_sql("PRAGMA page_count").scalar() or 0
+    house.books.finish(name, [], lambda b: become(b, "failed", 0))
+    with house.database.reading() as db:
+        assert (db.exec_driver_sql("PRAGMA page_count").scalar() or 0) < full / 10
+
+
 def test_the_list_is_for_its_owner_only(house: House, tmp_path: Path) -> None:
     house.add(["x"])
     modes = {p.name: stat.S_IMODE(os.stat(p).st_mode) for p in tmp_path.glob("jobs.db*")}

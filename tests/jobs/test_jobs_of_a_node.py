@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from tests.fakes.fake_service import FakeService, Step, say
 from tests.jobs.bench_house import CHAT, many
 
@@ -16,6 +17,8 @@ from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.jobs.settings import JobsSettings
+from ai_assistant.jobs.stages import Stages
+from ai_assistant.jobs.states import Outcome
 from ai_assistant.protocol.errors import ProviderUnreachable
 from ai_assistant.protocol.requests import GenerateRequest, Priority
 
@@ -29,7 +32,7 @@ async def served(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Jobs]]:
     """A client of the application, and its jobs."""
     desk = Desk(service, SETTINGS)
-    jobs = Jobs(folder, JobsSettings(**settings), desk, idle_seconds=0.2)
+    jobs = Jobs(folder, JobsSettings(**settings), desk, idle_seconds=0.5)
     transport = httpx.ASGITransport(app=build_app(service, SETTINGS, jobs=jobs))
     async with httpx.AsyncClient(
         transport=transport,
@@ -166,3 +169,43 @@ def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
             assert len(list((tmp_path / "files").iterdir())) == 2
 
     asyncio.run(upload())
+
+
+def test_a_run_that_died_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, runs = Stages.work, 0
+
+    async def dies_once(stages: Stages, name: str) -> Outcome:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise asyncio.CancelledError  # as when the queue's own database fails
+        return await whole(stages, name)
+
+    monkeypatch.setattr(Stages, "work", dies_once)
+
+    async def revive() -> None:
+        async with served(tmp_path, FakeService()) as (client, _):
+            lines = [line.replace('"m"', '"starter"') for line in many(2)]
+            batch = await ended(client, await submit(client, lines))
+            assert batch["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+
+    asyncio.run(revive())
+    assert runs == 2
+
+
+def test_a_mistake_of_ours_ends_the_batch_with_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(stages: Stages, name: str) -> Outcome:
+        raise ZeroDivisionError(name)
+
+    monkeypatch.setattr(Stages, "work", fails)
+
+    async def mistake() -> None:
+        async with served(tmp_path, FakeService()) as (client, _):
+            batch = await ended(client, await submit(client, many(2)))
+            assert batch["status"] == "failed"
+            assert batch["error_file_id"]
+
+    asyncio.run(mistake())
+    assert "cannot be worked on" in caplog.text

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.fake_desk import FakeDesk
 from tests.fakes.full_disk import FullDisk
-from tests.fakes.hand_clock import settle
+from tests.fakes.hand_clock import settle, until
 from tests.jobs.bench_house import DAY, AlwaysOnline, House, line, many, names
 
 from ai_assistant.jobs.ports import Call
@@ -128,9 +128,8 @@ def test_no_more_lines_are_under_way_than_the_engine_has_room_for(house: House) 
     async def both() -> None:
         house.desk.gate = asyncio.Event()
         async with house.running(one) as first, house.running(other) as second:
-            while not (house.stages.is_working(one) and house.stages.is_working(other)):
-                await settle()
-            await settle()
+            await until(lambda: house.stages.is_working(one) and house.stages.is_working(other))
+            await settle(100)
             house.desk.gate.set()
             await asyncio.gather(first, second)
 
@@ -140,18 +139,22 @@ def test_no_more_lines_are_under_way_than_the_engine_has_room_for(house: House) 
     assert 8 <= turns.count(one) <= 12, "they take turns"
 
 
+async def four_done(house: House, name: str) -> None:
+    """The first four lines are done and kept; the next ones hang."""
+    await until(lambda: house.desk.under_way == 4)
+    gate, house.desk.gate = house.desk.gate, asyncio.Event()
+    assert gate
+    gate.set()
+    await until(lambda: house.books.batch(name).counts.completed == 4)
+
+
 def test_a_cancelled_batch_stops_at_once_and_keeps_what_is_done(house: House) -> None:
     house.desk.gate = asyncio.Event()
     name = house.add(many(20))
 
     async def cancel() -> None:
         async with house.running(name) as run:
-            await settle()
-            assert house.desk.under_way == 4
-            gate, house.desk.gate = house.desk.gate, asyncio.Event()
-            assert gate
-            gate.set()  # Four are done; the next ones hang.
-            await settle()
+            await four_done(house, name)
             house.cancel(name)
             assert await run == "cancelled"
         assert house.desk.under_way == 0
@@ -179,11 +182,7 @@ def test_when_its_time_is_over_it_expires_with_what_is_done(house: House) -> Non
 
     async def expire() -> None:
         async with house.running(name) as run:
-            await settle()
-            gate, house.desk.gate = house.desk.gate, asyncio.Event()
-            assert gate
-            gate.set()
-            await settle()
+            await four_done(house, name)
             await house.clock.turn_to(house.clock.now() + DAY)
             assert await run == "expired"
 
@@ -201,15 +200,17 @@ def test_it_works_in_its_hours_only(tmp_path: Path) -> None:
         gate = house.desk.gate = asyncio.Event()
         await house.clock.turn_to(_next(house, 12))
         async with house.running(name) as run:
-            await settle()
+            await until(lambda: house.stages.hold(name))
             hold = house.stages.hold(name)
             assert house.desk.calls == []
             assert hold
             assert (hold.reason, hold.until) == ("window", int(_next(house, 22)))
             await house.clock.turn_to(_next(house, 22))
-            assert (len(house.desk.calls), house.stages.hold(name)) == (4, None)
+            await until(lambda: house.desk.under_way == 4)
+            assert house.stages.hold(name) is None
             await house.clock.turn_to(_next(house, 7))
             gate.set()  # Those under way end, no other one begins.
+            await until(lambda: house.books.batch(name).counts.completed == 4)
             await settle()
             assert len(house.desk.calls) == 4
             await house.clock.turn_to(_next(house, 23))
@@ -262,7 +263,7 @@ def test_what_needs_the_network_waits_until_it_is_back(tmp_path: Path) -> None:
 
     async def outage() -> None:
         async with house.running(name) as run:
-            await settle()
+            await until(lambda: house.stages.hold(name))
             hold = house.stages.hold(name)
             assert hold
             assert (hold.reason, house.desk.calls) == ("network", [])
@@ -285,7 +286,7 @@ def test_near_the_deadline_lines_may_go_to_a_cloud_if_the_rules_allow(
         await house.clock.turn_to(_next(house, 12))
         name = house.add(many(3), expires_at=int(house.clock.now()) + 3600)
         async with house.running(name) as run:
-            await settle()
+            await until(lambda: house.stages.hold(name))
             assert house.desk.calls == []
             await house.clock.turn_to(house.clock.now() + 3500)
             if allowed:
@@ -320,9 +321,9 @@ def test_what_is_not_the_lines_fault_is_tried_again(tmp_path: Path, error: Assis
 
     async def patience() -> None:
         async with house.running(name) as run:
-            await settle()
-            await house.clock.turn_to(house.clock.now() + 200)
-            assert await run == "completed"
+            while not run.done():
+                await house.clock.turn_to(house.clock.now() + 10)
+            assert run.result() == "completed"
 
     asyncio.run(patience())
     assert names(house.output(name)) == ["r0", "r1", "r2"]
@@ -335,9 +336,9 @@ def test_a_line_that_kills_the_engine_is_given_up(tmp_path: Path) -> None:
 
     async def poison() -> None:
         async with house.running(name) as run:
-            await settle()
-            await house.clock.turn_to(house.clock.now() + 200)
-            assert await run == "completed"
+            while not run.done():
+                await house.clock.turn_to(house.clock.now() + 10)
+            assert run.result() == "completed"
 
     asyncio.run(poison())
     assert names(house.output(name)) == ["r1", "r2"]
@@ -366,8 +367,9 @@ def test_while_the_disk_is_full_it_waits_and_loses_nothing(
     async def full() -> None:
         disk.fill(spare=8)
         async with house.running(name) as run:
-            while (hold := house.stages.hold(name)) is None:
-                await settle()
+            await until(lambda: house.stages.hold(name))
+            hold = house.stages.hold(name)
+            assert hold
             assert hold.reason == "disk"
             assert "free some space" in hold.message
             disk.clear()

@@ -138,6 +138,15 @@ def test_texts_and_refused_lines(client: openai.OpenAI) -> None:
     assert unknown["response"]["status_code"] == 404
 
 
+def test_responses(client: openai.OpenAI) -> None:
+    body = {"input": "Say hello.", "max_output_tokens": 4}
+    asked = [{"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}]
+    batch = wait(client, submit(client, jsonl(asked), "/v1/responses").id)
+    (answer,) = entries(client, batch.output_file_id)
+    assert answer["response"]["body"]["object"] == "response"
+    assert batch.usage.total_tokens == answer["response"]["body"]["usage"]["total_tokens"] > 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,6 +1,7 @@
 """`ai-assistant batch`: many requests in one file, answered when there is time."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -215,7 +216,7 @@ def results(
         batch = objects.read_batch(client.fetch("GET", f"/v1/batches/{name}"))
         file = _file_of(batch, errors=errors)
         if output is None:
-            _copy(client, file, click.get_binary_stream("stdout"))
+            _copy(client, file, sys.stdout.buffer)
             return
         written = _save(client, file, output)
     if as_json:

@@ -15,6 +15,7 @@ from ai_assistant.gateway.embeddings import embed
 from ai_assistant.gateway.errors import error_body, verdict
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.keys import Caller
+from ai_assistant.gateway.responses import Responses
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.jobs.ports import Call
 from ai_assistant.jobs.results import Answered
@@ -25,10 +26,12 @@ from ai_assistant.scheduler.scheduler import DEFAULT_ALIAS
 
 _log = logging.getLogger(__name__)
 
+RESPONSES = "/v1/responses"
 BATCHABLE: dict[str, Callable[[Exchange, Service], Awaitable[None]]] = {
     "/v1/chat/completions": complete_chat,
     "/v1/completions": complete_text,
     "/v1/embeddings": embed,
+    RESPONSES: Responses().create,
 }
 """Endpoints that a batch may name."""
 _NEXT_IN_LINE = 2
@@ -47,7 +50,7 @@ class Desk:
 
     async def answer(self, call: Call) -> Answered:
         """The endpoint's answer; raises an `AssistantError` that is not the request's fault."""
-        said = _Said(call.body)
+        said = _Said(_unstored(call.body) if call.endpoint == RESPONSES else call.body)
         exchange = Exchange(_scope(call), said.receive, said.send, self._settings)
         try:
             await BATCHABLE[call.endpoint](exchange, self._service)
@@ -93,6 +96,11 @@ def read_owner(text: str) -> Caller:
     """What `write_owner` wrote; never more urgent than a batch."""
     caller = msgspec.json.decode(text, type=Caller)
     return msgspec.structs.replace(caller, ceiling=Priority.BATCH)
+
+
+def _unstored(body: bytes) -> bytes:
+    """Responses of batches are in a file: they are not kept in memory too."""
+    return msgspec.json.encode({**msgspec.json.decode(body, type=dict[str, Any]), "store": False})
 
 
 def _scope(call: Call) -> Scope:

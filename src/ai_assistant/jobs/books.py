@@ -144,7 +144,8 @@ class Books:
                 _enter_file(db, file)
             _write_batch(db, after)
             db.execute(sa.text("DELETE FROM job_results WHERE batch = :batch"), {"batch": name})
-            return after
+        self._db.shrink()
+        return after
 
     def _page(
         self,

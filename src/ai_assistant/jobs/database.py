@@ -98,6 +98,13 @@ class Database:
         """What a SELECT needs that is followed by a change; SQLite has one writer anyway."""
         return " FOR UPDATE" if self._postgres else ""
 
+    def shrink(self) -> None:
+        """Give the room of what was deleted back to the disk; Postgres does that by itself."""
+        if not self._postgres:
+            with self.reading() as db:
+                connection: Any = db.connection.dbapi_connection
+                connection.executescript("PRAGMA incremental_vacuum")  # steps to its end
+
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
@@ -148,6 +155,7 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # `_begin_immediate` says when
     for pragma in (
         f"busy_timeout={_BUSY_MILLISECONDS}",
+        "auto_vacuum=INCREMENTAL",  # of a new file; `shrink` does it
         "journal_mode=WAL",
         "synchronous=FULL",  # a power cut loses nothing either
         "secure_delete=ON",

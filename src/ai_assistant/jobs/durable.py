@@ -18,11 +18,12 @@ _log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
+_OPEN = ("PENDING", "ENQUEUED", "DELAYED")
 _QUEUE = "ai-assistant-batches"
 _AT_ONCE = 64
 """Batches; most of them only wait for a place."""
 _LOOK_SECONDS = 0.25
-_AGAIN_SECONDS = 5.0
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
 _VERSION = "1"
 """Of the stages' order. Another one would leave unfinished batches to nobody."""
 
@@ -52,6 +53,8 @@ class Durable:
         """Launch it: what was interrupted goes on. Raises `JobsUnavailable`."""
         self.stages = stages
         self.loop = loop
+        self.alive: set[str] = set()
+        self._executor = executor
         Durable.current = self
         config: DBOSConfig = {
             "name": "ai-assistant",
@@ -75,13 +78,32 @@ class Durable:
             self.close()
             raise JobsUnavailable(f"The queue of jobs does not start: {error}.") from error
 
-    def submit(self, name: str) -> None:
-        """Run a batch's stages; a batch that is being run already is left alone."""
-        runs = DBOS.list_workflows(workflow_id_prefix=f"{name}.", load_input=False)
-        if any(run.status in ("PENDING", "ENQUEUED", "DELAYED") for run in runs):
+    def submit(self, name: str, *, again: bool = False) -> None:
+        """Run a batch's stages; a batch that is being run already is left alone.
+
+        `again`: its run is known to have died, and another one takes its place.
+        """
+        runs = DBOS.list_workflows(
+            workflow_id_prefix=f"{name}.", load_input=False, load_output=False
+        )
+        open_runs = [run.workflow_id for run in runs if run.status in _OPEN]
+        if open_runs and not again:
             return
+        DBOS.cancel_workflows(open_runs)
         with SetWorkflowID(f"{name}.{len(runs)}"):
             DBOS.enqueue_workflow(_QUEUE, _run_batch, name)
+
+    def is_dead(self, name: str) -> bool:
+        """Whether its run was begun here and is no more; another node's is not ours to judge."""
+        if name in self.alive:
+            return False
+        runs = DBOS.list_workflows(
+            workflow_id_prefix=f"{name}.",
+            status="PENDING",
+            executor_id=self._executor,
+            load_input=False,
+        )
+        return bool(runs)
 
     def close(self) -> None:
         """Stop where it stands; a next launch goes on from there."""
@@ -106,40 +128,58 @@ def _forget_ended() -> None:
 
 @DBOS.workflow(name="batch")
 async def _run_batch(name: str) -> None:
+    alive = _running().alive
+    alive.add(name)
     try:
-        await _check(name)
-        outcome = await _work(name)
-    except Exception:  # noqa: BLE001 - the batch must end, with what is done
-        _log.exception("batch %s cannot be worked on", name)
-        outcome = "failed"
-    await _finish(name, outcome)
+        outcome = await _work(name) if await _check(name) else "failed"
+        await _finish(name, outcome)
+    finally:
+        alive.discard(name)
 
 
 @DBOS.step(name="check")
-async def _check(name: str) -> None:
-    await _on_node(lambda stages: stages.check(name))
+async def _check(name: str) -> bool:
+    async def checked(stages: Staged) -> bool:
+        await stages.check(name)
+        return True
+
+    return await _on_node(name, checked, otherwise=False)
 
 
 @DBOS.step(name="work")
 async def _work(name: str) -> Outcome:
-    return await _on_node(lambda stages: stages.work(name))
+    return await _on_node(name, lambda stages: stages.work(name), otherwise="failed")
 
 
 @DBOS.step(name="finish")
-async def _finish(name: str, outcome: Outcome) -> None:
-    await _on_node(lambda stages: stages.finish(name, outcome))
+async def _finish(name: str, outcome: Outcome) -> bool:
+    async def finished(stages: Staged) -> bool:
+        await stages.finish(name, outcome)
+        return True
+
+    return await _on_node(name, finished, otherwise=False)
 
 
-async def _on_node(make: Callable[[Staged], Coroutine[Any, Any, Value]]) -> Value:
-    """Run a stage in the node's loop; while its database or disk cannot be used, wait for it."""
+async def _on_node(
+    name: str, stage: Callable[[Staged], Coroutine[Any, Any, Value]], *, otherwise: Value
+) -> Value:
+    """Run a stage in the node's loop; while its database or disk cannot be used, wait for it.
+
+    `otherwise` is the value of a stage that fails by a mistake of ours.
+    """
+    wait = _FIRST_WAIT
     while True:
         durable = _running()
-        work = asyncio.run_coroutine_threadsafe(make(durable.stages), durable.loop)
+        work = asyncio.run_coroutine_threadsafe(stage(durable.stages), durable.loop)
         try:
             return await asyncio.wrap_future(work)
         except JobsUnavailable as error:
             _log.warning("%s Trying again.", error.message)
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+        except Exception:  # noqa: BLE001 - the batch must end, with what is done
+            _log.exception("batch %s cannot be worked on", name)
+            return otherwise
 
 
 def _running() -> Durable:

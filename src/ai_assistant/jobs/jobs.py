@@ -198,17 +198,16 @@ class Jobs:
             return Progress(state="ended")
         online = await self._network.online()
         stages = self._room.stages if self._room else None
-        if stages is None or not stages.is_working(batch.id):
-            return Progress(state="queued", online=online)
-        if (hold := stages.hold(batch.id)) is None:
-            return Progress(state="working", online=online)
-        return Progress(
-            state="waiting",
-            reason=hold.reason,
-            message=hold.message,
-            until=hold.until,
-            online=online,
-        )
+        if stages is not None and (hold := stages.hold(batch.id)) is not None:
+            return Progress(
+                state="waiting",
+                reason=hold.reason,
+                message=hold.message,
+                until=hold.until,
+                online=online,
+            )
+        working = stages is not None and stages.is_working(batch.id)
+        return Progress(state="working" if working else "queued", online=online)
 
     def expiry(self, created_at: int) -> int | None:
         """When a batch's file of that age is deleted."""

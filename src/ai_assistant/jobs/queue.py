@@ -86,8 +86,9 @@ class Queue:
     async def _look_after(self, durable: "Durable", room: "Room") -> None:
         """Close a queue that nobody uses: it costs a hundredth of a core.
 
-        A batch that the queue gave up, when its own database failed, is begun again.
+        A run that died, as when the queue's own database failed, is begun again.
         """
+        dead: set[str] = set()
         while True:
             await asyncio.sleep(self._idle_seconds)
             async with self._changing:
@@ -95,13 +96,12 @@ class Queue:
                     return
                 try:
                     unfinished = await asyncio.to_thread(room.books.open_batches)
-                except JobsUnavailable:
-                    continue
-                if not unfinished:
-                    await self._close()
-                    return
-                for name in unfinished:
-                    await asyncio.to_thread(durable.submit, name)
+                    if not unfinished:
+                        await self._close()
+                        return
+                    dead = await asyncio.to_thread(_revive, durable, unfinished, dead)
+                except Exception as error:  # noqa: BLE001 - the database may be away for a while
+                    _log.warning("The queue of jobs cannot be looked after: %s", error)
 
     async def _close(self) -> None:
         durable, self._durable = self._durable, None
@@ -115,6 +115,15 @@ class Queue:
         task = asyncio.get_running_loop().create_task(_until_shutdown(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _revive(durable: "Durable", unfinished: list[str], dead: set[str]) -> set[str]:
+    """Begin again what was dead at the last look too; gives what is dead now."""
+    still = {name for name in unfinished if durable.is_dead(name)}
+    for name in unfinished:
+        # One that was alive at the last look, or is about to begin, gets a look more.
+        durable.submit(name, again=name in still & dead)
+    return still - dead
 
 
 async def _until_shutdown(work: Coroutine[Any, Any, None]) -> None:

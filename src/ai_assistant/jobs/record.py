@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from ai_assistant.jobs.books import Books
 from ai_assistant.jobs.errors import JobsUnavailable
@@ -13,9 +14,11 @@ _AGAIN_SECONDS = 2.0
 class Record:
     """The results of one batch. A result counts when it is on the disk."""
 
-    def __init__(self, books: Books, batch: str) -> None:
+    def __init__(self, books: Books, batch: str, on_cancel: Callable[[], None]) -> None:
+        """`on_cancel`: another node has cancelled it, as a write finds out."""
         self._books = books
         self._batch = batch
+        self._on_cancel = on_cancel
         self._fresh: list[Result] = []
         self._wanted = asyncio.Event()
         self._settled = asyncio.Event()
@@ -53,8 +56,10 @@ class Record:
     async def _write(self) -> None:
         batch = self._fresh[:]
         if batch:
-            await asyncio.to_thread(self._books.add_results, self._batch, batch)
+            after = await asyncio.to_thread(self._books.add_results, self._batch, batch)
             del self._fresh[: len(batch)]
+            if after.status == "cancelling":
+                self._on_cancel()
         self.trouble = None
         if not self._fresh:
             self._settled.set()

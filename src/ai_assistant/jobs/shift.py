@@ -65,10 +65,10 @@ class Shift:
         self._ports = house.ports
         self._batch = batch
         self._window = read_window(batch.window or house.window)
-        self._record = Record(house.books, batch.id)
+        self._cancelled = asyncio.Event()
+        self._record = Record(house.books, batch.id, self.cancel)
         self._pace = Pace()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._cancelled = asyncio.Event()
         self._hold: Hold | None = None
 
     @property
@@ -121,12 +121,12 @@ class Shift:
             self._record.put(refused(self._batch.id, line.number, bad))
             return
         model = self._ports.desk.model_of(request.model)
-        spill = await self._may_begin(model)
-        await self._house.places.take(model)
-        if not self._window.is_open(self._ports.clock.now()) and not spill:
-            self._house.places.give(model)  # The window closed while we stood in the queue.
-            await self._send(line)
-            return
+        while True:
+            spill = await self._may_begin(model)
+            await self._house.places.take(model)
+            if spill or self._window.is_open(self._ports.clock.now()):
+                break
+            self._house.places.give(model)  # The hours ended while we stood in the queue.
         self._start(self._attend(line.number, request, model, spill))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from ai_assistant.jobs.books import Books
 from ai_assistant.jobs.entries import StoredFile
+from ai_assistant.jobs.errors import JobsUnavailable
 from ai_assistant.jobs.lines import MAX_LINES, BadLine, Line, read_lines, read_request
 from ai_assistant.jobs.places import Places
 from ai_assistant.jobs.ports import Ports
@@ -43,13 +44,14 @@ class Stages:
         self.window = window
         self._keep_seconds = keep_seconds
         self._shifts: dict[str, Shift] = {}
+        self._troubles: dict[str, Hold] = {}
         self._quiet = asyncio.Event()
         self._quiet.set()
 
     def hold(self, name: str) -> Hold | None:
         """Why that batch waits, if it does."""
         shift = self._shifts.get(name)
-        return shift.hold if shift else None
+        return shift.hold if shift else self._troubles.get(name)
 
     def is_working(self, name: str) -> bool:
         """Whether its lines are being worked on, or wait for their time."""
@@ -66,7 +68,7 @@ class Stages:
 
     async def check(self, name: str) -> None:
         """Count the lines; those that cannot be asked have their result at once."""
-        await asyncio.to_thread(self._check, name)
+        await self._in_thread(self._check, name)
 
     async def work(self, name: str) -> Outcome:
         """Every line that can be asked is asked; gives how it ended."""
@@ -89,7 +91,15 @@ class Stages:
 
     async def finish(self, name: str, outcome: Outcome) -> None:
         """Write the output and error files and close the batch."""
-        await asyncio.to_thread(self._finish, name, outcome)
+        await self._in_thread(self._finish, name, outcome)
+
+    async def _in_thread(self, stage: Callable[..., None], name: str, *rest: Any) -> None:
+        try:
+            await asyncio.to_thread(stage, name, *rest)
+            self._troubles.pop(name, None)
+        except JobsUnavailable as trouble:
+            self._troubles[name] = Hold(reason="disk", message=trouble.message)
+            raise
 
     # These block.
 
