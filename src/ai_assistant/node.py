@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -18,9 +19,13 @@ import msgspec
 
 from ai_assistant import config
 from ai_assistant.console.routes import console_routes
+from ai_assistant.devices import stored
+from ai_assistant.devices.child import ask_kernels
 from ai_assistant.devices.facts import read_cpu, read_memory
 from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.devices.plan import Machine, memory_need, plan_engine
+from ai_assistant.devices.profile import Profile
+from ai_assistant.devices.source import ThisMachine
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.server import new_loop, serve
@@ -60,7 +65,7 @@ async def _serve(settings: config.Settings, announce: Callable[[str], None], res
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conversations = Conversations(folder)
     jobs = Jobs(folder / "jobs", settings.jobs, Desk(scheduler, settings.server))
-    mounts = console_routes(conversations)
+    mounts = console_routes(conversations, _look(settings))
     app = build_app(scheduler, settings.server, mounts=mounts, jobs=jobs)
     stop, now = asyncio.Event(), asyncio.Event()
     _on_signals(stop, now)
@@ -132,6 +137,13 @@ def _build_scheduler(settings: config.Settings) -> Scheduler:
         version=VERSION,
         load_wait_seconds=settings.server.load_wait_seconds,
     )
+
+
+def _look(settings: config.Settings) -> Callable[[], Profile]:
+    """Reads the machine as it is now; the kernels are asked for their devices only once."""
+    source = ThisMachine(functools.cache(ask_kernels))
+    folders, data = config.disk_folders(settings), config.data_dir(settings)
+    return lambda: stored.current(source, folders, data)
 
 
 def _cache_place(settings: config.Settings) -> Place:
