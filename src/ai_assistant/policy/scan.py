@@ -154,24 +154,37 @@ class Scanner:
             for one in self._search(joined[start:end], deadline):
                 begun, ended = one.start + start, one.end + start
                 if any(begun < seam < ended for seam in inside):
-                    _share(one, begun, ended, members, starts, parts, found)
+                    pieces = _pieces(one, begun, ended, members, starts, parts)
+                    if not _is_known(pieces, found):
+                        for index, piece in pieces:
+                            found[index].append(piece)
 
 
-def _share(
+def _pieces(
     one: Finding,
     begun: int,
     ended: int,
     members: Sequence[int],
     starts: Sequence[int],
     parts: Sequence[Part],
-    found: list[list[Finding]],
-) -> None:
-    """Give each part its piece of a finding that lies over seams."""
+) -> list[tuple[int, Finding]]:
+    """For each part its piece of a finding that lies over seams."""
+    pieces: list[tuple[int, Finding]] = []
     for index, start in zip(members, starts, strict=True):
         low = max(begun, start) - start
         high = min(ended, start + len(parts[index].text)) - start
         if low < high:
-            found[index].append(msgspec.structs.replace(one, start=low, end=high))
+            pieces.append((index, msgspec.structs.replace(one, start=low, end=high)))
+    return pieces
+
+
+def _is_known(pieces: Sequence[tuple[int, Finding]], found: Sequence[Sequence[Finding]]) -> bool:
+    """A part holds the whole of it already; the next part's first word only seemed to go on."""
+    return any(
+        known.label == piece.label and known.start <= piece.start and piece.end <= known.end
+        for index, piece in pieces
+        for known in found[index]
+    )
 
 
 def _voices(parts: Sequence[Part]) -> list[list[int]]:

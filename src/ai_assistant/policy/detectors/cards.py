@@ -41,7 +41,7 @@ def find(run: Run) -> Iterator[Finding]:
     if run.count < FEWEST:
         return
     for first, size in enumerate(run.sizes):
-        if size not in _FIRST and size < FEWEST and first:
+        if first and not _may_begin(run.sizes[first - 1], size):
             continue
         for count in _counts(run.sizes, first):
             start, end = run.groups[first][0], run.groups[first + count - 1][1]
@@ -49,6 +49,11 @@ def find(run: Run) -> Iterator[Finding]:
                 continue
             if is_card(run.digits(first, count)):
                 yield Finding(start, end, LABEL, "card", 0.95)
+
+
+def _may_begin(before: int, size: int) -> bool:
+    """Whether a card may begin with a group of `size` digits behind one of `before`."""
+    return (size in _FIRST or size >= FEWEST) and not before == size == 1
 
 
 def _counts(sizes: tuple[int, ...], first: int) -> Iterator[int]:

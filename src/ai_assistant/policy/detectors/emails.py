@@ -32,8 +32,10 @@ def find(view: View) -> Iterator[Finding]:
             domain = _FOREIGN.match(text, match.end())
             sure = 0.7
         if local and domain and not _is_other(text, local, domain):
-            start = local.start() + len(local[0]) - len(local[0].lstrip("./='`{|?&*#"))
-            if start < match.start():
+            # `to=bob@…` is an assignment more often than a name.
+            name = local[0].rpartition("=")[2].lstrip("./'`{|?&*#")
+            start = match.start() - len(name)
+            if name:
                 yield Finding(start, domain.end(), LABEL, "email", sure)
 
 

@@ -69,7 +69,7 @@ def _is_valid(kind: Kind, candidate: str) -> bool:
     if check is None:
         check = importlib.import_module(f"stdnum.{kind.name}").is_valid
         _checks[kind.name] = check
-    return check(compact(candidate) if kind.name in CHECKS else candidate)
+    return check(compact(candidate)) or (kind.name not in CHECKS and check(candidate))
 
 
 def _patient(view: View, candidate: str, start: int, end: int) -> Finding | None:
