@@ -203,7 +203,7 @@ def test_the_command_on_this_machine(
     monkeypatch.setattr(doctor, "kernel_report", lambda: CPU_ONLY)
     result = invoke("doctor", "--json")
     found = {one["name"]: one for one in json.loads(result.stdout)}
-    assert len(found) == 12
+    assert len(found) >= 12  # And what the system offers, where it tells.
     assert found["Port"]["verdict"] == "ok"
     plain = invoke("doctor")
     assert all(name in plain.stdout for name in found)

@@ -20,7 +20,11 @@ from ai_assistant.cli.connect import local_url
 from ai_assistant.cli.doctor_checks import Check, KernelReport, PortState, Verdict
 from ai_assistant.cli.errors import CommandError, NodeRefused, NodeUnreachable
 from ai_assistant.cli.options import config_option, json_option
-from ai_assistant.devices import facts
+from ai_assistant.devices import facts, stored
+from ai_assistant.devices.judge import judge
+from ai_assistant.devices.probe import probe
+from ai_assistant.devices.profile import Profile
+from ai_assistant.devices.source import ThisMachine
 from ai_assistant.gateway.keys import secret_of
 
 _MARKS: dict[Verdict, tuple[str, str]] = {
@@ -78,7 +82,13 @@ def examine(config_file: Path | None) -> list[Check]:
         settings_check,
         checks.check_data(data, write_problem(data)),
         checks.check_browser(_has_browser(), url),
+        *map(checks.check_offer, judge(_machine(data))),
     ]
+
+
+def _machine(data: Path) -> Profile:
+    """As it is now; the kernels were asked already."""
+    return probe(ThisMachine(), (str(data),), now=stored.utc_now(), with_kernels=False)
 
 
 def _settings(config_file: Path | None) -> tuple[config.Settings, Check]:
@@ -154,11 +164,11 @@ def _has_browser() -> bool:
 
 def _print(finding: Check) -> None:
     mark, colour = _MARKS[finding.verdict]
-    click.echo(f"{click.style(mark, fg=colour)}  {finding.name:<9}  {finding.found}")
+    click.echo(f"{click.style(mark, fg=colour)}  {finding.name:<10}  {finding.found}")
     if finding.meaning:
-        click.echo(f"{'':17}{finding.meaning}")
+        click.echo(f"{'':18}{finding.meaning}")
     if finding.advice:
-        click.echo(f"{'':17}{click.style('Next:', fg='cyan')} {finding.advice}")
+        click.echo(f"{'':18}{click.style('Next:', fg='cyan')} {finding.advice}")
 
 
 def summary(findings: list[Check]) -> str:

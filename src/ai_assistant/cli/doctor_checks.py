@@ -8,6 +8,7 @@ import msgspec
 
 from ai_assistant.cli.output import size
 from ai_assistant.devices.facts import CpuFacts, DiskFacts, GpuFacts, MemoryFacts
+from ai_assistant.devices.judge import Finding
 
 Verdict = Literal["ok", "warn", "fail"]
 PortState = Literal["free", "node", "taken", "refused"]
@@ -257,6 +258,17 @@ def check_data(folder: Path, problem: str | None) -> Check:
         found=f"{folder}: {problem}",
         meaning="Conversations and history cannot be kept.",
         advice="Make the folder writable, or set store.data_dir.",
+    )
+
+
+def check_offer(finding: Finding) -> Check:
+    """What the system offers, already judged."""
+    return Check(
+        name=finding.name,
+        verdict=finding.verdict,
+        found=finding.found,
+        meaning=finding.meaning,
+        advice=finding.advice,
     )
 
 
