@@ -165,6 +165,21 @@ def egress_dir(settings: Settings) -> Path:
     return data_dir(settings) / "egress"
 
 
+def providers_file(file: Path) -> Path:
+    """Where other servers that may answer are named: beside the settings file."""
+    return file.with_name("providers.toml")
+
+
+def providers_seen_file(settings: Settings) -> Path:
+    """Where it is kept how those servers did."""
+    return data_dir(settings) / "providers-seen.json"
+
+
+def environment() -> Mapping[str, str]:
+    """The environment, for those who are told by the owner which variable holds a key."""
+    return os.environ
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
     if host == "localhost":

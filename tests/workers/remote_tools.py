@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_assistant.protocol.chunks import TokenChunk
-from ai_assistant.protocol.egress import Departure
+from ai_assistant.protocol.egress import Departure, Outcome
 from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest
 from ai_assistant.workers.providers.fleet import Fleet
 from ai_assistant.workers.providers.provider import Provider, ProviderModel
@@ -26,9 +26,19 @@ class OpenGate:
     """Lets everything out and remembers it."""
 
     departures: list[Departure] = field(default_factory=list[Departure])
+    ends: list[tuple[Outcome, int, int, str]] = field(
+        default_factory=list[tuple[Outcome, int, int, str]]
+    )
 
     async def let_out(self, departure: Departure) -> None:
         self.departures.append(departure)
+
+    def came_back(
+        self, departure: Departure, outcome: Outcome, *, status: int = 0, received: int = 0,
+        error: str = "",
+    ) -> None:  # fmt: skip
+        assert departure in self.departures
+        self.ends.append((outcome, status, received, error))
 
 
 @contextlib.asynccontextmanager

@@ -350,5 +350,41 @@ def test_the_gate_sees_exactly_what_leaves() -> None:
             )  # fmt: skip
             assert (departure.tenant, departure.request_id) == ("alice", "r1")
             assert departure.path == server.seen[0].path
+            ((outcome, status, received, error),) = gate.ends
+            assert (outcome, status, error) == ("completed", 200, "")
+            assert received > 100
+
+    asyncio.run(run())
+
+
+def test_the_gate_hears_how_each_departure_ended() -> None:
+    async def run() -> None:
+        gate = OpenGate()
+        answers = iter(
+            [
+                whole({"error": {"message": "no"}}, status=503),
+                stream(delta(content="a"), {"error": {"message": "no"}}),
+                stream(delta(content="a"), 30.0),
+            ]
+        )
+        async with (
+            ScriptedServer(lambda _: next(answers)).running() as server,
+            worker_at(server.url, gate=gate) as worker,
+        ):
+            for _ in range(2):
+                with pytest.raises(AssistantError):
+                    await collect(worker, chat())
+            pieces = worker.generate(chat())
+            await anext(pieces)
+            await pieces.aclose()
+        async with worker_at("http://127.0.0.1:1", gate=gate) as worker:
+            with pytest.raises(ProviderUnreachable):
+                await collect(worker, chat())
+        assert [(outcome, status, error) for outcome, status, _, error in gate.ends] == [
+            ("failed", 503, "provider_overloaded"),
+            ("failed", 200, "provider_failed"),
+            ("cancelled", 200, ""),
+            ("failed", 0, "provider_unreachable"),
+        ]
 
     asyncio.run(run())

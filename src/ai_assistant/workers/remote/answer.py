@@ -14,14 +14,14 @@ from ai_assistant.protocol.errors import (
 from ai_assistant.workers.remote.deadlines import Deadlines
 from ai_assistant.workers.remote.dialect import Reader
 from ai_assistant.workers.remote.sse import EventParser
-from ai_assistant.workers.remote.transport import Reply
+from ai_assistant.workers.remote.upstream import Visit
 
 _GRACE_SECONDS = 2.0
 """How long a whole answer waits for its figures."""
 
 
 async def pieces_of(
-    reply: Reply, reader: Reader, *, provider: str, deadlines: Deadlines, first_until: float
+    visit: Visit, reader: Reader, *, provider: str, deadlines: Deadlines, first_until: float
 ) -> AsyncGenerator[list[TokenChunk], None]:
     """What each read brought, never empty; ends when the answer is whole.
 
@@ -35,7 +35,7 @@ async def pieces_of(
     while not reader.ended:
         try:
             async with asyncio.timeout_at(until):
-                data = await reply.read()
+                data = await visit.read()
         except TimeoutError:
             if reader.whole:
                 break
@@ -73,18 +73,18 @@ def _too_late(provider: str, deadlines: Deadlines, *, begun: bool) -> AssistantE
     return FirstTokenTimeout(f"{provider} gave no token in {deadlines.first_token:g} seconds.")
 
 
-def is_events(reply: Reply) -> bool:
+def is_events(visit: Visit) -> bool:
     """Whether the body is a stream of events; servers that forget to say so send one."""
-    kind = reply.headers.get("content-type", "")
+    kind = visit.headers.get("content-type", "")
     return not kind or "event-stream" in kind or "text/plain" in kind
 
 
-def is_object(reply: Reply) -> bool:
+def is_object(visit: Visit) -> bool:
     """Whether the body is one JSON object."""
-    return "json" in reply.headers.get("content-type", "")
+    return "json" in visit.headers.get("content-type", "")
 
 
-def wrong_type(provider: str, reply: Reply) -> MalformedAnswer:
+def wrong_type(provider: str, visit: Visit) -> MalformedAnswer:
     """It is neither."""
-    kind = reply.headers.get("content-type", "")[:80]
+    kind = visit.headers.get("content-type", "")[:80]
     return MalformedAnswer(f"{provider} sent {kind}, which is no answer; is base_url right?")

@@ -27,11 +27,12 @@ from ai_assistant.protocol.status import ModelInfo, ModelStatus
 from ai_assistant.workers.remote.answer import is_events, is_object, pieces_of, wrong_type
 from ai_assistant.workers.remote.closing import Closing, estimated_inputs
 from ai_assistant.workers.remote.continuing import Joint
+from ai_assistant.workers.remote.dialect import Reader
 from ai_assistant.workers.remote.dialects import dialect_of
 from ai_assistant.workers.remote.kinds import Target
 from ai_assistant.workers.remote.record import Record
-from ai_assistant.workers.remote.transport import Reply
-from ai_assistant.workers.remote.upstream import Upstream
+from ai_assistant.workers.remote.transport import Call
+from ai_assistant.workers.remote.upstream import Upstream, Visit
 
 _EPOCH = time.time() - time.monotonic()
 
@@ -114,11 +115,11 @@ class RemoteWorker:
             began = clock()
             self._record.begin(began)
             try:
-                reply = await self._upstream.open(
+                visit = await self._upstream.open(
                     call, model=self._target.model, request_id=request.request_id,
                     tenant=request.tenant, until=until,
                 )  # fmt: skip
-                answer = self._answer(request, reply, until)
+                answer = self._answer(request, visit, until)
                 async with contextlib.aclosing(answer):
                     async for chunk in answer:
                         told.note(chunk, clock())
@@ -133,42 +134,50 @@ class RemoteWorker:
             self._record.succeed(told.seconds_per_token(), clock())
 
     async def _answer(
-        self, request: GenerateRequest, reply: Reply, until: float
+        self, request: GenerateRequest, visit: Visit, until: float
     ) -> AsyncGenerator[TokenChunk, None]:
         closing = Closing(self._offer.provider, request)
         reader = self._dialect.reader(request, self._target, closing)
         joint = Joint(request.partial, self._target.continues)
-        whole = False
+        error: BaseException | None = None
         try:
-            if is_object(reply):
-                async with _in_time(self._offer.provider, until):
-                    body = await self._upstream.read_whole(reply)
-                found = reader.read_whole(body)
-                closing.tokens += len(found)
-                for chunk in [*found, *reader.close()]:
-                    yield chunk
-            elif not is_events(reply):
-                raise wrong_type(self._offer.provider, reply)
-            else:
-                pieces = pieces_of(
-                    reply, reader, provider=self._offer.provider,
-                    deadlines=self._upstream.deadlines, first_until=until,
-                )  # fmt: skip
-                async with contextlib.aclosing(pieces):
-                    async for found in pieces:
-                        closing.tokens += len(found)
-                        for chunk in found:
-                            if not joint.open:
-                                yield chunk
-                            else:
-                                for part in _joined(joint, chunk):
-                                    yield part
-            whole = reader.ended
+            async with contextlib.aclosing(self._read(visit, reader, until)) as found:
+                async for pieces in found:
+                    closing.tokens += len(pieces)
+                    for chunk in pieces:
+                        if not joint.open:
+                            yield chunk
+                        else:
+                            for part in _joined(joint, chunk):
+                                yield part
+        except BaseException as caught:
+            error = caught
+            if isinstance(caught, AssistantError):
+                self._upstream.without_key(caught)
+            raise
         finally:
-            if whole:
-                await reply.release()
-            else:
-                await reply.abort()
+            # A server that did not say that this was all may still say something.
+            await visit.end(error, keep=reader.ended)
+
+    async def _read(
+        self, visit: Visit, reader: Reader, until: float
+    ) -> AsyncGenerator[list[TokenChunk], None]:
+        provider = self._offer.provider
+        if is_object(visit):
+            async with _in_time(provider, until):
+                body = await visit.read_whole()
+            yield reader.read_whole(body)
+            yield reader.close()
+        elif not is_events(visit):
+            raise wrong_type(provider, visit)
+        else:
+            deadlines = self._upstream.deadlines
+            pieces = pieces_of(
+                visit, reader, provider=provider, deadlines=deadlines, first_until=until
+            )
+            async with contextlib.aclosing(pieces):
+                async for found in pieces:
+                    yield found
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors, made unit length."""
@@ -179,21 +188,26 @@ class RemoteWorker:
             until = asyncio.get_running_loop().time() + self._upstream.deadlines.first_token
             self._record.begin(clock())
             try:
-                reply = await self._upstream.open(
-                    call, model=self._target.model, request_id=request.request_id, tenant="",
-                    until=until,
-                )  # fmt: skip
-                try:
-                    async with _in_time(self._offer.provider, until):
-                        body = await self._upstream.read_whole(reply)
-                finally:
-                    await reply.abort()
+                body = await self._whole(call, request, until)
                 embeddings = _vectors(self._offer.provider, body, request)
             except BaseException as error:
                 self._record.fail(error, clock())
                 raise
             self._record.succeed(None, clock())
             return embeddings
+
+    async def _whole(self, call: Call, request: EmbedRequest, until: float) -> bytes:
+        visit = await self._upstream.open(
+            call, model=self._target.model, request_id=request.request_id, tenant="", until=until
+        )
+        try:
+            async with _in_time(self._offer.provider, until):
+                body = await visit.read_whole()
+        except BaseException as error:
+            await visit.end(error)
+            raise
+        await visit.end()
+        return body
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """Providers do not say how their models read."""
