@@ -175,7 +175,7 @@ def providers_seen_file(settings: Settings) -> Path:
     return data_dir(settings) / "providers-seen.json"
 
 
-def environment() -> Mapping[str, str]:
+def variables() -> Mapping[str, str]:
     """The environment, for those who are told by the owner which variable holds a key."""
     return os.environ
 
@@ -227,6 +227,11 @@ def load(
     if problems:
         raise ConfigError(problems)
     return Loaded(settings=_assemble(values), origins=origins, file=file, warnings=tuple(warnings))
+
+
+def environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with changes, for a program that it starts."""
+    return {**os.environ, **changes}
 
 
 def shown(loaded: Loaded) -> list[tuple[str, object, str]]:

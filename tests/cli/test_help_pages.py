@@ -37,7 +37,7 @@ def test_every_command_has_a_page_with_examples(invoke: Invoke, path: str) -> No
 def test_examples_name_commands_and_options_that_exist(path: str, example: str) -> None:
     words = shlex.split(example.rpartition("| ")[2].partition(" < ")[0])
     assert words[0] == "ai-assistant"
-    depth = 2 + (words[1] in ("audit", "batch", "cache", "config", "policy"))
+    depth = 2 + (words[1] in ("audit", "batch", "cache", "config", "policy", "providers"))
     one, context = PAGES[" ".join(words[:depth])]
     rest = [word for word in words[depth:] if not Path(word).suffix]
     given = [word for word in rest if word.startswith("--")]
