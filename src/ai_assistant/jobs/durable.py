@@ -22,7 +22,7 @@ _OPEN = ("PENDING", "ENQUEUED", "DELAYED")
 _QUEUE = "ai-assistant-batches"
 _AT_ONCE = 64
 """Batches; most of them only wait for a place."""
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 1.0
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
 _VERSION = "1"
 """Of the stages' order. Another one would leave unfinished batches to nobody."""
