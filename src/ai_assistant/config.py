@@ -229,11 +229,6 @@ def load(
     return Loaded(settings=_assemble(values), origins=origins, file=file, warnings=tuple(warnings))
 
 
-def environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with changes, for a program that it starts."""
-    return {**os.environ, **changes}
-
-
 def shown(loaded: Loaded) -> list[tuple[str, object, str]]:
     """Each key with its value and origin, secrets hidden."""
     rows: list[tuple[str, object, str]] = []
