@@ -41,7 +41,7 @@ PROTECTED = [
     ("iban", "GB29 NWBK 6016 1331 9268 19", "IBAN {} please"),
     ("iban", "DE89370400440532013000", "Konto {}."),
     ("secret", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "use {} for it."),
-    ("secret", "hunter2", "my password is {}, sorry"),
+    ("secret", "hunter2!", "my password is {}, sorry"),
     ("secret", "Abc12345", "密码是{}。"),
     ("secret", "s3cretpw", "postgres://bob:{}@db.example.com/x"),
     ("medical_record", "00123456", "MRN: {} seen today"),
@@ -200,6 +200,16 @@ def test_an_id_in_any_number_of_tool_results_is_found(cuts: list[int]) -> None:
         [(f.label, f.start, f.end) for f in own] == [("national_id", 0, len(part.text))]
         for part, own in zip(parts, scan.findings, strict=True)
     )
+
+
+def test_a_number_whose_name_is_in_the_message_before_is_found() -> None:
+    asked = found("What is your PESEL?", "44051401359")
+    assert asked == [("national_id", "44051401359")]
+    assert found("44051401359") == []
+
+
+def test_words_count_beside_chinese_too() -> None:
+    assert ("national_id", "111222333") in found("荷兰BSN是111222333。")
 
 
 def test_a_detector_that_fails_is_told() -> None:

@@ -145,10 +145,8 @@ class Gate:
             )
             raise KeptHere(f"Nothing was sent to {where.name}: protected text was still in it.")
         identity = secrets.token_hex(8)
-        digest = await asyncio.to_thread(self._log.digest, departure.body)
         record = self._record(departure, permit, "sent", identity, "")
-        record = msgspec.structs.replace(record, digest=digest, bytes=len(departure.body))
-        await asyncio.to_thread(self._log.commit, record)
+        await asyncio.to_thread(self._commit, record, departure.body)
         self._away.setdefault(_key(departure), []).append(identity)
 
     def came_back(
@@ -184,6 +182,10 @@ class Gate:
     def close(self, request_id: str, destination: Destination) -> None:
         """The request is done there: nothing more of it may leave."""
         self._permits.pop((request_id, destination.name), None)
+
+    def _commit(self, record: Record, body: bytes) -> None:
+        digest = self._log.digest(body)
+        self._log.commit(msgspec.structs.replace(record, digest=digest, bytes=len(body)))
 
     def _redacted(self, examined: Examined, decision: Decision, vault: Vault) -> Redacted | None:
         kept = {name: rule.restore for name, rule in examined.rules.labels.items()}

@@ -1,6 +1,7 @@
 """All detectors over all texts of a request, and over the seams between them.
 
-A number that is split over two messages is found where they meet. Fails closed: a detector that
+A number that is split over two messages is found where they meet, and one whose name stands in the
+message before it. Fails closed: a detector that
 raises, or a scan that takes too long, leaves the mark `unchecked`.
 """
 
@@ -32,6 +33,8 @@ BUILT_IN = (
     national_ids.MEDICAL,
     addresses.LABEL,
 )
+_CHECKED = frozenset({national_ids.LABEL, cards.LABEL, ibans.LABEL})
+"""Labels of numbers with check digits."""
 _SEAM = 80
 """Characters on each side of a seam that are looked at again."""
 _REMEMBERED = 4096
@@ -74,6 +77,7 @@ class Scanner:
     ) -> None:
         """`seconds` is the limit for each 100,000 characters, and at least for one scan."""
         self._regions = regions
+        phones.prepare(regions)
         self._seconds = seconds
         self._clock = clock
         self._detectors: list[Detector] = [
@@ -153,7 +157,8 @@ class Scanner:
             inside = [seam for seam in seams if start < seam < end]
             for one in self._search(joined[start:end], deadline):
                 begun, ended = one.start + start, one.end + start
-                if any(begun < seam < ended for seam in inside):
+                cut = (begun == start > 0) or (ended == end < place)
+                if not cut or any(begun < seam < ended for seam in inside):
                     pieces = _pieces(one, begun, ended, members, starts, parts)
                     if not _is_known(pieces, found):
                         for index, piece in pieces:
@@ -179,9 +184,15 @@ def _pieces(
 
 
 def _is_known(pieces: Sequence[tuple[int, Finding]], found: Sequence[Sequence[Finding]]) -> bool:
-    """A part holds the whole of it already; the next part's first word only seemed to go on."""
+    """A part holds the whole of it already; the next part's first word only seemed to go on.
+
+    A longer number whose check digits are right is no such seeming.
+    """
     return any(
-        known.label == piece.label and known.start <= piece.start and piece.end <= known.end
+        known.label == piece.label
+        and (len(pieces) == 1 or piece.label not in _CHECKED)
+        and known.start <= piece.start
+        and piece.end <= known.end
         for index, piece in pieces
         for known in found[index]
     )

@@ -14,12 +14,13 @@ from ai_assistant.policy.view import View
 LABEL = "national_id"
 MEDICAL = "medical_record"
 _PATIENT = r"(?:[A-Z]{1,4}-?)?\d[\d-]{3,12}\d|\d{3} \d{3} \d{4}"
-_EVERYWHERE = re.compile(EVERYWHERE)
+_EVERYWHERE = re.compile(EVERYWHERE, re.ASCII)
 _PATIENT_WORDS = re.compile(
     r"(?:\bmrn|\bemr|medical record|patient(?:'s)?|health (?:card|record|insurance|id)"
     r"|hospital|chart|\bnhs|medicare|病历|病歷|病案|住院|门诊|門診|就诊|就診|医保|醫保|诊疗卡|患者)"
     r"(?:[\s_\-]*(?:numbers?|num|no\b|nr\b|id\b|identifier|card|record|code|号码?|號碼?|编号|卡|证))*"
-    r"[\s.:：=#\"'(*]*(?:is|was|为|是)?[\s:：=#\"']*$"
+    r"[\s.:：=#\"'(*]*(?:is|was|为|是)?[\s:：=#\"']*$",
+    re.ASCII,
 )
 _SHAPES = (*(kind.shape for kind in KINDS), _PATIENT)
 _CANDIDATE = Expression(
@@ -31,8 +32,14 @@ _MATCHING = ExpressionSet(_SHAPES, whole=True)
 _MEDICAL_INDEX = len(KINDS)
 
 
-_words = [re.compile(f"{EVERYWHERE}|{kind.words}") if kind.words else _EVERYWHERE for kind in KINDS]
-_checks: dict[str, Callable[[str], bool]] = dict(CHECKS)
+_words = [
+    re.compile(f"{EVERYWHERE}|{kind.words}", re.ASCII) if kind.words else _EVERYWHERE
+    for kind in KINDS
+]
+_checks: dict[str, Callable[[str], bool]] = {
+    kind.name: CHECKS.get(kind.name) or importlib.import_module(f"stdnum.{kind.name}").is_valid
+    for kind in KINDS
+}
 
 
 def find(view: View) -> Iterator[Finding]:
@@ -65,10 +72,7 @@ def _checked(view: View, index: int, candidate: str, start: int, end: int) -> Fi
 
 
 def _is_valid(kind: Kind, candidate: str) -> bool:
-    check = _checks.get(kind.name)
-    if check is None:
-        check = importlib.import_module(f"stdnum.{kind.name}").is_valid
-        _checks[kind.name] = check
+    check = _checks[kind.name]
     return check(compact(candidate)) or (kind.name not in CHECKS and check(candidate))
 
 

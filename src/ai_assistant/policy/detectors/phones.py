@@ -17,7 +17,8 @@ _WORDS = re.compile(
     r"phone|\btel\b|\btel[.:]|mobile|\bcell|\bcall\b|\bring\b|\btext\b|\bsms\b|fax|whatsapp|wechat"
     r"|reach (?:me|him|her|us)|contact|hotline|dial"
     r"|t[ée]l[ée]phone|telefon|tel[ée]fono|handy|m[óo]vil|portable|cellulare|rufnummer"
-    r"|电话|電話|手机|手機|座机|联系|聯絡|致电|拨打|短信|传真|微信|号码|携帯"
+    r"|电话|電話|手机|手機|座机|联系|聯絡|致电|拨打|短信|传真|微信|号码|携帯",
+    re.ASCII,
 )
 _DATE = re.compile(
     r"(?:19|20)\d\d[-/. ](?:0?[1-9]|1[0-2])[-/. ](?:0?[1-9]|[12]\d|3[01])(?!\d)"
@@ -115,6 +116,12 @@ def _exists(number: str, region: str | None) -> bool:
         return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
     except phonenumbers.NumberParseException:
         return False
+
+
+def prepare(regions: tuple[str, ...]) -> None:
+    """Read what is known of the regions, so that the first text need not wait for it."""
+    for region in regions:
+        _may_exist("0", region)
 
 
 def _may_exist(digits: str, region: str) -> bool:

@@ -14,7 +14,7 @@ _PASSWORD = re.compile(
     r"|密码|密碼|口令|密钥|密鑰|秘钥|秘鑰|私钥|私鑰)"
     r"[\"'`*]{0,2}\s{0,2}(?:is|was|for \S{1,40} is|[:=：]|=>|为|是)[:：]?\s{0,3}[\"'`*]{0,2}"
     r"([!-~]{4,80})",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _IN_ADDRESS = re.compile(r"://[^\s/:@]{1,64}:([^\s/@:]{3,128})@[A-Za-z0-9\[]")
 _BARE = re.compile(r"(?<![A-Za-z0-9+/_=.\-])[A-Za-z0-9+/_\-]{28,200}={0,2}(?![A-Za-z0-9+/_=])")
@@ -79,7 +79,7 @@ def _is_excepted(rule: Rule, whole: bytes, secret: bytes) -> bool:
 
 def _spoken(candidate: str) -> str:
     """What may be a password, without the sentence's punctuation; empty: a common word."""
-    secret = candidate.rstrip("\"'`*.,;:!?)]}>")
+    secret = candidate.rstrip("\"'`*.,;:?)]}>")
     kinds = sum(any(map(kind, secret)) for kind in (str.isdigit, str.islower, str.isupper))
     kinds += not secret.isalnum()
     plain = secret.isalpha() or secret.startswith(
