@@ -18,6 +18,8 @@ _ENDPOINTS = frozenset(
         "/v1/embeddings",
         "/v1/messages",
         "/v1/messages/count_tokens",
+        "/v1/files",
+        "/v1/batches",
         "/v1/models",
         "/v1/responses",
         "/v1/responses/input_tokens",
@@ -119,7 +121,7 @@ def _endpoint(path: str) -> str:
     """The address as a label: few, whatever clients ask for."""
     if path in _ENDPOINTS:
         return path
-    for group in ("/v1/models/", "/v1/responses/"):
+    for group in ("/v1/models/", "/v1/responses/", "/v1/files/", "/v1/batches/"):
         if path.startswith(group):
             return group + "{id}"
     return "/console" if path == "/" or path.startswith("/console") else "other"
