@@ -147,7 +147,7 @@ def test_a_card_that_was_not_measured_is_as_fast_as_its_sister():
 
 def test_a_device_that_cannot_be_measured_has_no_speed():
     profile = measure(
-        profile_of("workstation-rtx-3090"), Kernels(works=False), now="now",
+        profile_of("workstation-rtx-3090"), Kernels(works=False), seconds=2, now="now",
         others=Crowd(busy=False),
     )  # fmt: skip
     assert profile.accelerators[0].speed is None
@@ -165,7 +165,7 @@ def test_time_ends_measuring_even_where_drivers_are_slow():
 
 def test_it_waits_for_others_and_then_says_that_it_was_disturbed():
     crowd = Crowd(busy=True)
-    profile = measure(profile_of("vm-azure-8272cl"), Kernels(), now="now", others=crowd)
+    profile = measure(profile_of("vm-azure-8272cl"), Kernels(), now="now", others=crowd, seconds=2)
     assert profile.disturbed
     assert crowd.looks > 2
 
@@ -175,7 +175,13 @@ def test_an_interruption_ends_it_at_once():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure(profile_of("vm-azure-8272cl"), interrupted, now="now", others=Crowd(busy=False))
+        measure(
+            profile_of("vm-azure-8272cl"),
+            interrupted,
+            now="now",
+            others=Crowd(busy=False),
+            seconds=2,
+        )
 
 
 def test_the_fewest_threads_that_get_nearly_everything_are_the_best():

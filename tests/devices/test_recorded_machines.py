@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.devices.machines import FOLDERS, NAMES, profile_of, recorded, text_of
 
-from ai_assistant.devices.probe import fingerprint, probe
+from ai_assistant.devices.probe import probe
 from ai_assistant.devices.profile import Cache, Cores, Profile, Sensor, Swap
 from ai_assistant.devices.recording import Recorder, Recording
 
@@ -56,9 +56,8 @@ def test_fingerprints_tell_machines_apart_and_kernels_built_anew():
     assert len({profile_of(name).fingerprint for name in NAMES}) == len(NAMES)
     text = text_of("workstation-rtx-3090")
     other = Recording(text.replace(">>> stamp cuda", ">>> stamp vulkan"))
-    assert fingerprint(other, profile_of("workstation-rtx-3090")) != fingerprint(
-        Recording(text), profile_of("workstation-rtx-3090")
-    )
+    profile = probe(other, FOLDERS, now="now")
+    assert profile.fingerprint != profile_of("workstation-rtx-3090").fingerprint
 
 
 def test_mini_pc_with_built_in_graphics():

@@ -49,6 +49,21 @@ def test_a_quick_look_without_the_kernels_keeps_their_devices(tmp_path: Path):
     assert now.accelerators[0].speed is not None
 
 
+def test_free_memory_of_cards_is_of_now_even_then(tmp_path: Path):
+    stored.save(tmp_path, measured())
+    text = text_of(NAME).replace('"memory_free": 25165824000', '"memory_free": 5000', 1)
+    now = stored.current(Recording(text), FOLDERS, tmp_path, with_kernels=False)
+    assert now.accelerators[0].memory_free_bytes == 5000
+
+
+def test_kernels_that_no_longer_start_have_no_devices(tmp_path: Path):
+    stored.save(tmp_path, measured())
+    text = text_of(NAME).partition(">>> kernels")[0] + ">>> stamp cuda"
+    now = stored.current(Recording(text), FOLDERS, tmp_path)
+    assert (now.kernels, now.usable_accelerators) == (None, ())
+    assert now.kernels_error is not None
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

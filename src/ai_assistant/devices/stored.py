@@ -9,7 +9,7 @@ import msgspec
 from msgspec import structs
 
 from ai_assistant.devices.probe import probe
-from ai_assistant.devices.profile import VERSION, Profile
+from ai_assistant.devices.profile import VERSION, Accelerator, Profile
 from ai_assistant.devices.source import Source
 
 FILE = "machine.json"
@@ -61,15 +61,16 @@ def current(
 
 def with_measurements(fresh: Profile, known: Profile) -> Profile:
     """What is free, hot and plugged in now, and what was measured then."""
+    asked = fresh.kernels is not None or fresh.kernels_error is not None
     speeds = {(one.device, one.pci): one.speed for one in known.accelerators}
     disks = {one.mount: one.speed for one in known.disks}
-    cards = known.accelerators if fresh.kernels is None else fresh.accelerators
+    cards = fresh.accelerators if asked else _with_free(known.accelerators, fresh.accelerators)
     return structs.replace(
         fresh,
         measured_at=known.measured_at,
         disturbed=known.disturbed,
         seconds=known.seconds,
-        kernels=fresh.kernels or known.kernels,
+        kernels=fresh.kernels if asked else known.kernels,
         cpu=structs.replace(
             fresh.cpu, matrices=known.cpu.matrices, launch_seconds=known.cpu.launch_seconds
         ),
@@ -78,4 +79,15 @@ def with_measurements(fresh: Profile, known: Profile) -> Profile:
             structs.replace(one, speed=speeds.get((one.device, one.pci))) for one in cards
         ),
         disks=tuple(structs.replace(one, speed=disks.get(one.mount)) for one in fresh.disks),
+    )
+
+
+def _with_free(
+    known: tuple[Accelerator, ...], fresh: tuple[Accelerator, ...]
+) -> tuple[Accelerator, ...]:
+    """The kernels' devices of then, with the memory that drivers say is free now."""
+    free = {one.pci: one.memory_free_bytes for one in fresh if one.pci}
+    return tuple(
+        structs.replace(one, memory_free_bytes=now) if (now := free.get(one.pci or "")) else one
+        for one in known
     )

@@ -45,6 +45,8 @@ class _File(msgspec.Struct, frozen=True):
 def measure_disk(folders: Sequence[str], seconds: float) -> DiskSpeed | None:
     """What the disk below these folders does; None if it cannot be read past the cache."""
     places = [Path(folder) for folder in folders if Path(folder).is_dir()]
+    if not hasattr(os, "preadv"):
+        return None
     try:
         with _opened(places) as file:
             return None if file is None else _measured(file, seconds)
@@ -74,11 +76,15 @@ def _opened(places: Sequence[Path]) -> Generator[_File | None]:
     if place is None:
         yield None
         return
-    with tempfile.NamedTemporaryFile(dir=place, prefix=".speed-") as own:
-        _write(own.fileno())
-        file = _direct(Path(own.name)) or _dropping(Path(own.name))
-        with _closing(file):
-            yield file
+    handle, name = tempfile.mkstemp(dir=place, prefix=".speed-")
+    try:
+        _write(handle)
+        file = _direct(Path(name)) or _dropping(Path(name))
+    finally:  # It lives on until it is closed, and no longer, whatever ends this process.
+        os.close(handle)
+        os.unlink(name)
+    with _closing(file):
+        yield file
 
 
 @contextmanager

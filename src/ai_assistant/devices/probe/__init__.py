@@ -16,7 +16,7 @@ from ai_assistant.devices.probe.offers import read_offers
 from ai_assistant.devices.probe.power import read_power
 from ai_assistant.devices.probe.text import read_first
 from ai_assistant.devices.profile import Cores, Cpu, Memory, Profile
-from ai_assistant.devices.source import Source
+from ai_assistant.devices.source import NvidiaCard, Source
 from ai_assistant.protocol.kernels import KernelReport
 
 _MODEL_FILES = ("/proc/device-tree/model", "/sys/class/dmi/id/product_name")
@@ -31,21 +31,22 @@ def probe(
     Without the kernels nothing is started: tens of milliseconds, for `fingerprint` and status.
     """
     report = source.kernels() if with_kernels else None
+    cards = source.cards()
     profile = _mac(source) if source.system == "Darwin" else _linux(source)
     disks = read_disks(source, tuple(folders))
     profile = structs.replace(
         profile,
         read_at=now,
-        accelerators=read_accelerators(source, report, cpu=profile.cpu.name),
+        accelerators=read_accelerators(source, report, cards, cpu=profile.cpu.name),
         kernels=report.version if report else None,
         kernels_error=_kernels_error(report) if with_kernels else None,
-        media=read_media(source),
+        media=read_media(source, cards),
         disks=disks,
-        power=read_power(source),
+        power=read_power(source, cards),
         links=read_links(source),
         offers=read_offers(source, cgroup.read_group(source), disks),
     )
-    return structs.replace(profile, fingerprint=fingerprint(source, profile))
+    return structs.replace(profile, fingerprint=fingerprint(source, profile, cards))
 
 
 def _kernels_error(report: KernelReport | None) -> str | None:
@@ -98,13 +99,13 @@ def _portable_memory() -> Memory:
     return Memory(total_bytes=known.total, free_bytes=known.available, machine_bytes=known.total)
 
 
-def fingerprint(source: Source, profile: Profile) -> str:
+def fingerprint(source: Source, profile: Profile, nvidia: Sequence[NvidiaCard]) -> str:
     """Changes with the processor, memory, cards, disks, quota and the kernels' build.
 
     Does not change with what is free, warm or plugged in for a moment, nor with the kernels' own
     list of devices: so that it can be made without starting them.
     """
-    known = read_accelerators(source, None, cpu=profile.cpu.name)
+    known = read_accelerators(source, None, nvidia, cpu=profile.cpu.name)
     cards = sorted(f"{one.pci} {one.name}" for one in known)
     facts = (
         profile.system,

@@ -1,6 +1,7 @@
 """Cards and parts of chips that compute: the kernels' list, NVIDIA's driver and Linux's tables."""
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import structs
@@ -36,11 +37,11 @@ class _Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_accelerators(
-    source: Source, report: KernelReport | None, *, cpu: str
+    source: Source, report: KernelReport | None, cards: Sequence[NvidiaCard], *, cpu: str
 ) -> tuple[Accelerator, ...]:
     """Each one once, those that the kernels can use first."""
     tables = {card.pci or card.driver: card for card in _graphics(source)}
-    nvidia = {card.pci: card for card in source.cards()}
+    nvidia = {card.pci: card for card in cards}
     found: list[Accelerator] = []
     seen: set[str] = set()
     for device in report.devices if report else ():

@@ -1,10 +1,11 @@
 """Engines that decode video: facts, used by nobody yet."""
 
 import re
+from collections.abc import Sequence
 
 from ai_assistant.devices.probe.text import table
 from ai_assistant.devices.profile import MediaEngine
-from ai_assistant.devices.source import Source
+from ai_assistant.devices.source import NvidiaCard, Source
 
 _VA_DRIVERS = ("i915", "xe", "amdgpu", "radeon", "nouveau")
 _CODEC = re.compile(
@@ -13,10 +14,9 @@ _CODEC = re.compile(
 _DECODERS = re.compile(r"decode|rpivid|hevc-dec|hantro|rkvdec|cedrus|iris|venus", re.IGNORECASE)
 
 
-def read_media(source: Source) -> tuple[MediaEngine, ...]:
+def read_media(source: Source, cards: Sequence[NvidiaCard]) -> tuple[MediaEngine, ...]:
     """Every engine that can be seen."""
-    cards = [card for card in source.cards() if card.decodes]
-    found = [MediaEngine(kind="NVDEC", where=card.pci) for card in cards]
+    found = [MediaEngine(kind="NVDEC", where=card.pci) for card in cards if card.decodes]
     found += _render_nodes(source)
     for folder in source.find("/sys/class/video4linux/video[0-9]*"):
         name = source.read(f"{folder}/name") or ""

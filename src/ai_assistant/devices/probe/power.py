@@ -1,10 +1,10 @@
 """What power and heat can be read and set by: RAPL, NVML, hwmon, thermal zones, cpufreq."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ai_assistant.devices.probe.text import number, scaled
 from ai_assistant.devices.profile import Power, Sensor
-from ai_assistant.devices.source import Source
+from ai_assistant.devices.source import NvidiaCard, Source
 
 _FREQUENCIES = "/sys/devices/system/cpu/cpufreq"
 _FREQUENCY = f"{_FREQUENCIES}/policy0"
@@ -12,11 +12,11 @@ _ABSURD = 200.0
 """Degrees: sensors that are not connected report such."""
 
 
-def read_power(source: Source) -> Power:
+def read_power(source: Source, cards: Sequence[NvidiaCard]) -> Power:
     """Every sensor, and how the processor's frequency is governed."""
     governors = source.read(f"{_FREQUENCY}/scaling_available_governors") or ""
     return Power(
-        sensors=(*_rapl(source), *_nvml(source), *_hwmon(source), *_thermal(source)),
+        sensors=(*_rapl(source), *_nvml(cards), *_hwmon(source), *_thermal(source)),
         governor=source.read(f"{_FREQUENCY}/scaling_governor"),
         governors=tuple(governors.split()),
         frequency_driver=source.read(f"{_FREQUENCY}/scaling_driver"),
@@ -49,8 +49,8 @@ def _rapl(source: Source) -> Iterator[Sensor]:
             )
 
 
-def _nvml(source: Source) -> Iterator[Sensor]:
-    for card in source.cards():
+def _nvml(cards: Sequence[NvidiaCard]) -> Iterator[Sensor]:
+    for card in cards:
         where = f"nvml:{card.index}"
         if card.energy is not None:
             yield Sensor(
