@@ -227,7 +227,7 @@ def account(rng: random.Random, wrong: int = 0) -> str:
         ]
     )
     body = "".join(rng.choice(DIGITS if one == "n" else "ABCDEFGHIKLMNOP") for one in shape)
-    checks = (int(iban.calc_check_digits(f"{country}00{body}")) + wrong) % 98
+    checks = (int(iban.calc_check_digits(f"{country}00{body}")) - 2 + wrong) % 97 + 2
     number = f"{country}{checks:02}{body}"
     return rng.choice([number, " ".join(number[i : i + 4] for i in range(0, len(number), 4))])
 

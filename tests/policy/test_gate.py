@@ -178,6 +178,25 @@ def test_every_try_is_a_departure_of_its_own(tmp_path: Path) -> None:
     assert sum(one.kind == "ended" for one in found) == 2
 
 
+def test_a_departure_that_nobody_waited_for_is_said_not_to_have_left(tmp_path: Path) -> None:
+    async def way() -> None:
+        gate = gate_of(tmp_path)
+        await opened(gate, chat("hello"))
+        leaving = asyncio.create_task(gate.let_out(departure(b"{}")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        for _ in range(200):
+            if len(records(tmp_path)) == 2:
+                break
+            await asyncio.sleep(0.01)
+
+    asyncio.run(way())
+    sent, ended = records(tmp_path)
+    assert (ended.id, ended.outcome, ended.error) == (sent.id, "cancelled", "not_sent")
+
+
 def test_rules_that_change_count_from_the_next_request_on(tmp_path: Path) -> None:
     async def way() -> None:
         gate = gate_of(tmp_path)

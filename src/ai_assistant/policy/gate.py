@@ -146,7 +146,12 @@ class Gate:
             raise KeptHere(f"Nothing was sent to {where.name}: protected text was still in it.")
         identity = secrets.token_hex(8)
         record = self._record(departure, permit, "sent", identity, "")
-        await asyncio.to_thread(self._commit, record, departure.body)
+        writing = asyncio.ensure_future(asyncio.to_thread(self._commit, record, departure.body))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            writing.add_done_callback(lambda done: self._not_sent(done, departure, identity))
+            raise
         self._away.setdefault(_key(departure), []).append(identity)
 
     def came_back(
@@ -182,6 +187,13 @@ class Gate:
     def close(self, request_id: str, destination: Destination) -> None:
         """The request is done there: nothing more of it may leave."""
         self._permits.pop((request_id, destination.name), None)
+
+    def _not_sent(self, done: "asyncio.Future[None]", departure: Departure, identity: str) -> None:
+        """It was recorded, but whoever wanted to send it had gone by then."""
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._away.setdefault(_key(departure), []).insert(0, identity)
+        self.came_back(departure, "cancelled", error="not_sent")
 
     def _commit(self, record: Record, body: bytes) -> None:
         digest = self._log.digest(body)
