@@ -129,7 +129,7 @@ def read_quota(root: Path = _ROOT) -> float | None:
 def parse_quota(text: str) -> float | None:
     """`max 100000` or `-1 100000` is no limit; `150000 100000` is 1.5 cores."""
     quota, _, period = text.strip().partition(" ")
-    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
         return None
     return int(quota) / int(period)
 
@@ -157,7 +157,7 @@ def read_memory_limit(root: Path = _ROOT) -> tuple[int | None, int]:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         if text := _text(folder / limit).strip():
-            if not text.isdigit() or int(text) >= _NO_LIMIT:
+            if not text.isdecimal() or int(text) >= _NO_LIMIT:
                 return None, 0
             return int(text), int(_text(folder / used).strip() or 0)
     return None, 0

@@ -104,5 +104,5 @@ def _first(source: Source, paths: dict[str, str]) -> Group:
 
 def _tightest(limits: list[tuple[int | None, int]]) -> tuple[int | None, int]:
     """The limit that leaves least."""
-    real = [(limit, used) for limit, used in limits if limit is not None and limit < _NO_LIMIT]
+    real = [(limit, used) for limit, used in limits if limit and 0 < limit < _NO_LIMIT]
     return min(real, key=lambda one: one[0] - one[1]) if real else (None, 0)

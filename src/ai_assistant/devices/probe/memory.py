@@ -14,7 +14,7 @@ def read_memory(source: Source, group: Group) -> Memory | None:
 
     def kilobytes(key: str) -> int | None:
         value = number(known.get(key))
-        return None if value is None else value << 10
+        return None if value is None or value < 0 else value << 10
 
     total = kilobytes("MemTotal")
     if not total:
@@ -23,6 +23,7 @@ def read_memory(source: Source, group: Group) -> Memory | None:
     if available is None:  # Kernels before 3.14.
         available = sum(kilobytes(key) or 0 for key in ("MemFree", "Buffers", "Cached"))
     limit = group.memory_limit if group.memory_limit and group.memory_limit < total else None
+    available = min(available, total)
     free = available if limit is None else min(available, max(0, limit - group.memory_used))
     return Memory(
         total_bytes=limit or total,
