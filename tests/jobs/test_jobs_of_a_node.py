@@ -1,9 +1,10 @@
 """The gateway with jobs in one process: the queue's life, and requests that may wait."""
 
 import asyncio
+import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.jobs.bench_house import CHAT, many
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.jobs import durable
 from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.jobs.settings import JobsSettings
 from ai_assistant.jobs.stages import Stages
@@ -26,13 +28,18 @@ HELLO = {"model": "starter", "messages": [{"role": "user", "content": "hi"}]}
 SETTINGS = GatewaySettings(api_keys=("secret name=alice weight=2",))
 
 
+@pytest.fixture(autouse=True)
+def quick_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "_LOOK_SECONDS", 0.05)
+
+
 @asynccontextmanager
 async def served(
     folder: Path, service: FakeService, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Jobs]]:
     """A client of the application, and its jobs."""
     desk = Desk(service, SETTINGS)
-    jobs = Jobs(folder, JobsSettings(**settings), desk, idle_seconds=0.5)
+    jobs = Jobs(folder, JobsSettings(**settings), desk, idle_seconds=0.4)
     transport = httpx.ASGITransport(app=build_app(service, SETTINGS, jobs=jobs))
     async with httpx.AsyncClient(
         transport=transport,
@@ -70,24 +77,41 @@ def queue_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if "queue" in thread.name]
 
 
-def test_lines_are_asked_as_batches_of_their_owner(tmp_path: Path) -> None:
+@contextmanager
+def addresses_asked() -> Generator[set[str]]:
+    """Every address that this process looks up, connects to or sends to meanwhile."""
+    asked: set[str] = set()
+    watching = True
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+            address = arguments[0] if event == "socket.getaddrinfo" else arguments[1]
+            asked.add(str(address[0] if isinstance(address, tuple) else address))
+
+    sys.addaudithook(watch)
+    yield asked
+    watching = False
+
+
+def test_lines_are_asked_as_batches_of_their_owner_and_nobody_else_is(tmp_path: Path) -> None:
     service = FakeService()
-    body = {"model": "starter", "messages": [{"role": "user", "content": "x"}]}
-    lines = many(3)
-    lines[0] = lines[0].replace('"model": "m"', '"priority": "interactive", "model": "starter"')
-    lines[1:] = [line.replace('"model": "m"', '"model": "starter"') for line in lines[1:]]
+    lines = [line.replace('"m"', '"starter", "priority": "interactive"') for line in many(3)]
 
     async def ask() -> None:
         async with served(tmp_path, service) as (client, _):
             batch = await ended(client, await submit(client, lines))
             assert batch["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
-            assert body["model"] == batch["model"]
+            assert batch["model"] == "starter"
 
-    asyncio.run(ask())
+    with addresses_asked() as asked:
+        asyncio.run(ask())
     assert {request.priority for request in service.asked} == {Priority.BATCH}
     assert {(request.tenant, request.weight) for request in service.asked} == {("alice", 2.0)}
+    # Their routes are looked up; no packet goes to addresses of documentation.
+    assert asked <= {"192.0.2.1", "2001:db8::1"}
 
 
+@pytest.mark.slow
 def test_the_queue_sleeps_when_there_is_nothing_to_do_and_wakes_again(tmp_path: Path) -> None:
     async def twice() -> None:
         lines = [line.replace('"m"', '"starter"') for line in many(1)]
@@ -193,6 +217,7 @@ def test_a_run_that_died_is_begun_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert runs == 2
 
 
+@pytest.mark.slow
 def test_a_mistake_of_ours_ends_the_batch_with_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,3 +234,48 @@ def test_a_mistake_of_ours_ends_the_batch_with_what_is_done(
 
     asyncio.run(mistake())
     assert "cannot be worked on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        ("/v1/files?limit=0", "limit"),
+        ("/v1/files?limit=²", "limit"),
+        ("/v1/batches?limit=101", "limit"),
+        ("/v1/files?order=up", "order"),
+        ("/v1/files?after=file-none", "after"),
+        ("/v1/batches?after=batch_none", "after"),
+        ("/v1/files/..%2fjobs.db/content", "file_id"),
+        ("/v1/batches/none", "batch_id"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_named(tmp_path: Path, path: str, param: str) -> None:
+    async def ask() -> None:
+        async with served(tmp_path, FakeService()) as (client, _):
+            answer = await client.get(path)
+            assert answer.status_code in (400, 404)
+            assert answer.json()["error"]["param"] in (param, None)
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"purpose": "world domination"},
+        {"purpose": "batch", "expires_after[anchor]": "now", "expires_after[seconds]": "3600"},
+        {"purpose": "batch", "expires_after[anchor]": "created_at"},
+        {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "9"},
+    ],
+)
+def test_an_upload_with_wrong_fields_leaves_nothing(tmp_path: Path, fields: dict[str, str]) -> None:
+    async def upload() -> None:
+        async with served(tmp_path, FakeService()) as (client, _):
+            answer = await client.post("/v1/files", data=fields, files={"file": ("f", b"x")})
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"]["param"]
+            assert (await client.get("/v1/files")).json()["data"] == []
+            assert list((tmp_path / "files").iterdir()) == []
+
+    asyncio.run(upload())

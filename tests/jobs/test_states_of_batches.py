@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
@@ -83,3 +86,15 @@ def test_without_a_route_it_is_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_module.socket, "socket", NoWay)
     assert not network_module.has_route()
     assert not asyncio.run(HostNetwork().online("https://cloud.example"))
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="Linux only")
+def test_a_machine_without_a_network_knows_it() -> None:
+    code = "from ai_assistant.jobs.network import has_route; print(has_route())"
+    done = subprocess.run(
+        ["unshare", "--net", "--map-root-user", sys.executable, "-c", code],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr:
+        pytest.skip("this system allows no namespaces")
+    assert done.stdout == "False\n", done.stderr

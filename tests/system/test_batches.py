@@ -255,11 +255,10 @@ def test_a_cancelled_batch_keeps_what_is_done(node: RunningNode) -> None:
     node.wait_for(lambda: node.model()["engine"]["running"] == 0, 5)
 
 
-def test_a_person_does_not_wait_for_a_batch(start_node: StartNode) -> None:
-    node = start_node("--slots", "2")
-    node.wait_ready()
-    batch = submit(node.openai, jsonl(lines(12, max_tokens=900, ignore_eos=True)))
-    node.wait_for(lambda: node.model()["engine"]["running"] == 2)
+def test_a_person_does_not_wait_for_a_batch(node: RunningNode) -> None:
+    slots, before = (node.model()["engine"][name] for name in ("slots", "preemptions"))
+    batch = submit(node.openai, jsonl(lines(slots + 4, max_tokens=900, ignore_eos=True)))
+    node.wait_for(lambda: node.model()["engine"]["running"] == slots)
     for _ in range(3):
         answer = node.openai.chat.completions.create(
             model="starter",
@@ -270,7 +269,7 @@ def test_a_person_does_not_wait_for_a_batch(start_node: StartNode) -> None:
         assert answer.choices[0].message.content
     # All three were answered before even the first lines, which had begun long before.
     assert node.openai.batches.retrieve(batch.id).request_counts.completed == 0
-    node.wait_for(lambda: node.model()["engine"]["preemptions"] >= 1, 5)
+    node.wait_for(lambda: node.model()["engine"]["preemptions"] > before, 5)
     node.openai.batches.cancel(batch.id)
     wait(node.openai, batch.id, 10)
 
@@ -309,17 +308,15 @@ def _nothing_lost_or_double(batch: Any, answers: list[Any], count: int) -> None:
     assert batch.status == "completed"
 
 
-def test_stopped_and_killed_nothing_is_lost_or_double(tmp_path: Path) -> None:
+def test_killed_twice_nothing_is_lost_or_double(tmp_path: Path) -> None:
     killed = Killed(tmp_path, seed=7)
     try:
         killed.node.wait_ready()
         client = killed.node.openai
-        batch = submit(client, jsonl(lines(30, max_tokens=24, ignore_eos=True)))
+        batch = submit(client, jsonl(lines(24, max_tokens=16, ignore_eos=True)))
         killed.node.wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 2)
-        assert killed.node.stop() == 0
-        killed.restart()
         ended, answers = killed.run_through(batch.id, kills=2, longest=1.5)
-        _nothing_lost_or_double(ended, answers, 30)
+        _nothing_lost_or_double(ended, answers, 24)
         said = killed.node.log.read_text()
         assert "Traceback" not in said
         assert "ERROR" not in said
@@ -328,6 +325,25 @@ def test_stopped_and_killed_nothing_is_lost_or_double(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "data/jobs/jobs.db") as db:
         assert db.execute("SELECT count(*) FROM job_results").fetchone() == (0,)
     db.close()
+
+
+@pytest.mark.slow
+def test_a_stopped_node_puts_batches_down_and_goes_on_later(tmp_path: Path) -> None:
+    killed = Killed(tmp_path, seed=1)
+    try:
+        killed.node.wait_ready()
+        client = killed.node.openai
+        batch = submit(client, jsonl(lines(60, max_tokens=24, ignore_eos=True)))
+        killed.node.wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 2)
+        begun = time.monotonic()
+        assert killed.node.stop() == 0
+        assert time.monotonic() - begun < 10
+        killed.restart()
+        ended, answers = killed.run_through(batch.id, kills=0, longest=0)
+        _nothing_lost_or_double(ended, answers, 60)
+        assert "WARNING" not in killed.node.log.read_text()
+    finally:
+        killed.kill()
 
 
 @pytest.mark.slow
