@@ -20,6 +20,8 @@ PLATFORMS = ("2_35", "2_34", "2_31", "2_28", "2_27", "2_24", "2_17", "2_12", "2_
 """manylinux versions whose wheels are taken."""
 LEFT_OUT = ("docs", "models", "benches", "media", "examples", "tests", "app")
 """Folders of llama.cpp that the build does not need."""
+PAGES = ("src", "static", "tests", "package-lock.json")
+"""What llama-server's own console is made of."""
 BACKENDS = ("cann", "cuda", "et", "hexagon", "metal", "opencl", "openvino", "sycl", "virtgpu",
             "vulkan", "webgpu", "zdnn", "zendnn")  # fmt: skip
 """Folders of kernels for devices, each of some use on some machines only."""
@@ -48,7 +50,7 @@ def pack_source(target: Path, backends: Collection[str]) -> None:
 
     def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         parts = Path(entry.name).relative_to(f"{package.name}/vendor/llama.cpp").parts
-        pages = parts[:2] == ("tools", "ui") and entry.isfile() and parts[-1] != "CMakeLists.txt"
+        pages = parts[:2] == ("tools", "ui") and parts[2:3] and parts[2] in PAGES
         backend = parts[:2] == ("ggml", "src") and parts[2:3] and parts[2] in absent
         return None if pages or backend or (parts[:1] and parts[0] in LEFT_OUT) else entry
 

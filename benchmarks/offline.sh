@@ -13,6 +13,12 @@ PYTHON=${PYTHON:-python3}
 bench=$PWD/.bench
 export PYTHONPATH=$bench/site:$PWD/src:$PWD PYTHONUNBUFFERED=1
 
+# Tell Python that a package is there, in this version.
+installed() {
+    mkdir -p "$bench/site/${1//-/_}-$2.dist-info"
+    printf 'Metadata-Version: 2.1\nName: %s\nVersion: %s\n' "$1" "$2" >"$bench/site/${1//-/_}-$2.dist-info/METADATA"
+}
+
 build() {
     local backend=${1:-cuda}
     mkdir -p "$bench/source" "$bench/site"
@@ -29,6 +35,8 @@ build() {
     mkdir -p "$bench/site/llama_cpp/lib"
     cp "$package"/llama_cpp/*.py "$bench/site/llama_cpp/"
     cp -a "$bench"/llama-server/bin/lib*.so* "$bench/site/llama_cpp/lib/"
+    installed llama-cpp-python "${package##*-}"
+    installed ai-assistant "$("$PYTHON" -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')"
     "$PYTHON" -m ai_assistant.engine.devices
 }
 
@@ -37,7 +45,8 @@ run_tests() {
 }
 
 run_benchmarks() {
-    "$PYTHON" -m benchmarks.gpu "$@"
+    "$PYTHON" -m benchmarks.gpu --models 1b 7b "$@"
+    "$PYTHON" -m benchmarks.plan --models 1b 7b
 }
 
 case ${1:-} in

@@ -1,6 +1,7 @@
 """libllama loaded once, its log kept quiet and its last complaints remembered."""
 
 import collections
+import contextlib
 import ctypes
 import os
 import re
@@ -12,6 +13,12 @@ from typing import Any
 # of work, on the core that the node needs between two steps; 10,000 turns are about 0.1 ms, longer
 # than any wait within a step. The owner's own value wins.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # noqa: TID251 - not a setting of ours
+
+# A CUDA toolchain may link a C++ library of its own into libggml-cuda. Unless the system's is there
+# before it, libllama takes some of its symbols from that one and crashes (seen with CUDA 13.0).
+if sys.platform == "linux":
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libstdc++.so.6", ctypes.RTLD_GLOBAL)
 
 from llama_cpp import llama_cpp as _binding
 
