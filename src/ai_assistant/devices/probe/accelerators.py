@@ -41,7 +41,7 @@ def read_accelerators(
 ) -> tuple[Accelerator, ...]:
     """Each one once, those that the kernels can use first."""
     tables = {card.pci or card.driver: card for card in _graphics(source)}
-    nvidia = {card.pci: card for card in cards}
+    nvidia = {card.pci or f"nvml:{card.index}": card for card in cards}
     found: list[Accelerator] = []
     seen: set[str] = set()
     for device in report.devices if report else ():
@@ -54,7 +54,7 @@ def read_accelerators(
             _usable(device, tables.get(device.pci or ""), _nvidia_of(device, nvidia, len(found)))
         )
     seen |= {one.pci for one in found if one.pci}
-    unused = [_unusable_nvidia(card) for card in nvidia.values() if card.pci not in seen]
+    unused = [_unusable_nvidia(card) for key, card in nvidia.items() if key not in seen]
     seen |= set(nvidia)
     hidden = _without_address(found)
     unused += [
@@ -108,7 +108,7 @@ def _with_nvidia(plain: Accelerator, card: NvidiaCard) -> Accelerator:
     return structs.replace(
         plain,
         vendor="NVIDIA",
-        pci=plain.pci or card.pci,
+        pci=plain.pci or card.pci or None,
         driver=card.driver,
         link_generation=card.link_generation,
         link_lanes=card.link_lanes,
@@ -123,7 +123,7 @@ def _with_nvidia(plain: Accelerator, card: NvidiaCard) -> Accelerator:
 
 
 def _unusable_nvidia(card: NvidiaCard) -> Accelerator:
-    return _with_nvidia(Accelerator(name=card.name, kind="gpu", pci=card.pci), card)
+    return _with_nvidia(Accelerator(name=card.name, kind="gpu"), card)
 
 
 def _unusable(card: _Card, cpu: str) -> Accelerator:

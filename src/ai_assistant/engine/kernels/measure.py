@@ -154,8 +154,8 @@ def _products(
             if not _takes(bench, matrices[0]):
                 continue
             _fill(matrices, row, one)
-            repacked = buffer_type != bench.buffer_type
-            return _widths(bench, task, kind, matrices, one, budget, repacked=repacked)
+            series = _Series(bench, kind, matrices, one, repacked=buffer_type != bench.buffer_type)
+            return series.run(task, budget)
     return []
 
 
@@ -171,50 +171,59 @@ def _fill(matrices: list[int], row: bytes, size: int) -> None:
         ggml.ggml_backend_tensor_set(matrix, whole.ctypes.data, 0, size)
 
 
-def _widths(
-    bench: Workbench,
-    task: MeasureTask,
-    kind: str,
-    matrices: list[int],
-    one: int,
-    budget: float,
-    *,
-    repacked: bool,
-) -> list[MatrixRate]:
-    found: list[MatrixRate] = []
-    deadline = time.perf_counter() + budget
+class _Series:
+    """Products of one type of weights, wider and wider."""
 
-    def take(tokens: int, share: float) -> None:
-        share = max(share, _LEAST)
-        # If nothing is gained by width, one matrix takes this long.
-        slow = [rate.seconds / rate.weight_bytes * tokens / rate.tokens for rate in found[-1:]]
-        count = min(len(matrices), int(share / 2 / (slow[0] * one))) if slow else len(matrices)
-        if count < 1 and slow and slow[0] * one > share:
-            return
-        count = max(1, count)
-        seconds = _product(bench, matrices[:count], tokens, share)
-        if seconds is not None:
-            found.append(
+    def __init__(
+        self, bench: Workbench, kind: str, matrices: list[int], size: int, *, repacked: bool
+    ) -> None:
+        self._bench = bench
+        self._kind = kind
+        self._matrices = matrices
+        self._size = size
+        self._repacked = repacked
+        self._found: list[MatrixRate] = []
+
+    def run(self, task: MeasureTask, budget: float) -> list[MatrixRate]:
+        """Every width that there is time for; first decoding with fewer threads."""
+        deadline = time.perf_counter() + budget
+        if task.fewer_threads and self._kind == task.weights[0]:
+            for threads in task.fewer_threads:
+                self._bench.use_threads(threads)
+                self._take(1, 0.15)
+            self._bench.use_threads(task.threads)
+        for index, tokens in enumerate(task.tokens):
+            left = sum(SHARES.get(one, 1) for one in task.tokens[index:])
+            share = (deadline - time.perf_counter()) * SHARES.get(tokens, 1) / left
+            self._take(tokens, max(share, _LEAST))
+        return self._found
+
+    def _take(self, tokens: int, seconds: float) -> None:
+        count = self._count(tokens, seconds)
+        matrices = self._matrices[:count]
+        taken = _product(self._bench, matrices, tokens, seconds) if matrices else None
+        if taken is not None:
+            self._found.append(
                 MatrixRate(
-                    weights=kind,
+                    weights=self._kind,
                     tokens=tokens,
-                    threads=bench.threads,
-                    seconds=seconds,
-                    weight_bytes=count * one,
+                    threads=self._bench.threads,
+                    seconds=taken,
+                    weight_bytes=count * self._size,
                     elements=count * COLUMNS * ROWS,
-                    repacked=repacked,
+                    repacked=self._repacked,
                 )
             )
 
-    if kind == task.weights[0] and 1 in task.tokens:
-        for threads in task.fewer_threads:
-            bench.use_threads(threads)
-            take(1, 0.15)
-        bench.use_threads(task.threads)
-    for index, tokens in enumerate(task.tokens):
-        left = sum(SHARES.get(one, 1) for one in task.tokens[index:])
-        take(tokens, (deadline - time.perf_counter()) * SHARES.get(tokens, 1) / left)
-    return found
+    def _count(self, tokens: int, seconds: float) -> int:
+        """Matrices that fit the time twice, if width gains nothing; one that fits once; or none."""
+        if not self._found:
+            return len(self._matrices)
+        last = self._found[-1]
+        slow = last.seconds * self._size / last.weight_bytes * tokens / last.tokens
+        if slow > seconds:
+            return 0
+        return min(len(self._matrices), max(1, int(seconds / 2 / slow)))
 
 
 def _product(bench: Workbench, matrices: list[int], tokens: int, budget: float) -> float | None:
