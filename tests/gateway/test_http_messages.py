@@ -298,6 +298,13 @@ def test_tokens_are_counted_without_an_answer(
     assert "messages" in refusal(gateway, 400, PATH + "/count_tokens", messages=[])
 
 
+def test_models_are_listed_in_both_words(client: anthropic.Anthropic) -> None:
+    models = list(client.models.list())
+    assert [entry.id for entry in models] == ["starter", "org/big"]
+    assert {entry.type for entry in models} == {"model"}
+    assert client.models.retrieve("starter").display_name == "starter"
+
+
 def test_keys_and_classes_are_those_of_every_other_endpoint(gateways: RunningGateways) -> None:
     gateway = gateways.with_settings(api_keys=("sesame name=ann class=normal",))
     assert gateway.post(PATH, json=HELLO).json()["error"]["type"] == "authentication_error"

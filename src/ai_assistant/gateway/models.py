@@ -1,6 +1,7 @@
 """GET /v1/models and /v1/models/{id}; which model a request means."""
 
 import time
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -34,7 +35,8 @@ def named_or_default(name: str | None, service: Service) -> str:
 async def list_models(exchange: Exchange, service: Service) -> None:
     """All models, loaded or not."""
     data = [_describe(status) for status in service.status().models]
-    await exchange.send_object({"object": "list", "data": data})
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {}
+    await exchange.send_object({"object": "list", "data": data, "has_more": False, **ends})
 
 
 async def show_model(exchange: Exchange, service: Service) -> None:
@@ -50,7 +52,7 @@ async def show_model(exchange: Exchange, service: Service) -> None:
 
 
 def _describe(status: ModelStatus) -> dict[str, Any]:
-    """OpenAI's fields, and where other clients look for the context's length."""
+    """OpenAI's fields, Anthropic's, and where other clients look for the context's length."""
     model = status.model
     context = status.engine.context_limit if status.engine else model.context_train
     return {
@@ -58,6 +60,10 @@ def _describe(status: ModelStatus) -> dict[str, Any]:
         "object": "model",
         "created": _STARTED,
         "owned_by": "ai-assistant",
+        "type": "model",
+        "display_name": model.name,
+        "created_at": datetime.fromtimestamp(_STARTED, UTC).isoformat(),
+        "max_input_tokens": context,
         "max_model_len": context,
         "context_length": context,
         "meta": {
