@@ -274,6 +274,29 @@ def test_a_person_does_not_wait_for_a_batch(node: RunningNode) -> None:
     wait(node.openai, batch.id, 10)
 
 
+def test_a_batch_makes_room_for_another_model(
+    start_node: StartNode, tiny_models: dict[str, Path]
+) -> None:
+    node = start_node("--model", str(tiny_models["tiny"]), AI_ASSISTANT_SCHEDULER_MAX_LOADED="1")
+    batch = submit(node.openai, jsonl(lines(300, max_tokens=40, ignore_eos=True)))
+    node.wait_for(lambda: node.openai.batches.retrieve(batch.id).request_counts.completed > 0)
+    answer = node.openai.chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": "Hello!"}], max_tokens=3
+    )
+    assert answer.model == "tiny"
+    found: Any = node.openai.batches.retrieve(batch.id).to_dict()
+    assert found["status"] == "in_progress"
+    told = node.wait_for(
+        lambda: (
+            (now := node.openai.batches.retrieve(batch.id).to_dict()["ai_assistant"]).get("reason")
+            and now
+        )
+    )
+    assert told["reason"] == "model"
+    node.openai.batches.cancel(batch.id)
+    wait(node.openai, batch.id, 10)
+
+
 class Killed:
     """A node that is killed and started again in its folder, at random moments."""
 
@@ -425,7 +448,7 @@ def test_ctrl_c_leaves_the_batch_running_and_says_so(node: RunningNode, tmp_path
     _, said = watching.communicate(timeout=20)
     assert watching.returncode == 130
     assert "The batch goes on" in said
-    assert node.openai.batches.retrieve(name).status == "in_progress"
+    assert node.openai.batches.retrieve(name).status in ("validating", "in_progress")
     cancelled = command(node, "cancel", name)
     assert "Cancelled." in cancelled.stdout
     assert json.loads(command(node, "watch", name, "--json").stdout)["status"] == "cancelled"

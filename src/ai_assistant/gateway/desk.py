@@ -37,13 +37,22 @@ BATCHABLE: dict[str, Callable[[Exchange, Service], Awaitable[None]]] = {
 _NEXT_IN_LINE = 2
 """Lines that wait in the engine, so that a slot that becomes free is taken at once."""
 _LOOK_SECONDS = 0.5
+_KEEP_OFF_SECONDS = 60.0
 
 
 class Desk:
     """Implements `jobs.ports.Desk`."""
 
-    def __init__(self, service: Service, settings: GatewaySettings) -> None:
+    def __init__(
+        self,
+        service: Service,
+        settings: GatewaySettings,
+        *,
+        crowded_at: Callable[[], float] = lambda: float("-inf"),
+    ) -> None:
+        """`crowded_at`: when somebody last found no room for a model, by the monotonic clock."""
         self._service = service
+        self._crowded_at = crowded_at
         self._settings = settings
         self._rooms: dict[str, int] = {}
         self._looked = 0.0
@@ -75,8 +84,13 @@ class Desk:
         return named or self._service.default_model() or ""
 
     def room(self, model: str) -> int:
-        """A line in every slot of the model's engine, and the next ones; one wakes a model."""
+        """A line in every slot of the model's engine, and the next ones; one wakes a model.
+
+        None for a while after somebody else needed the memory that batches held.
+        """
         now = time.monotonic()
+        if now - self._crowded_at() < _KEEP_OFF_SECONDS:
+            return 0
         if now - self._looked > _LOOK_SECONDS:
             self._looked = now
             self._rooms = {

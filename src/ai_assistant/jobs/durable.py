@@ -167,14 +167,16 @@ async def _on_node(
 
     `otherwise` is the value of a stage that fails by a mistake of ours.
     """
-    wait = _FIRST_WAIT
+    wait, said = _FIRST_WAIT, ""
     while True:
         durable = _running()
         work = asyncio.run_coroutine_threadsafe(stage(durable.stages), durable.loop)
         try:
             return await asyncio.wrap_future(work)
         except JobsUnavailable as error:
-            _log.warning("%s Trying again.", error.message)
+            if error.message != said:
+                _log.warning("%s Trying again.", error.message)
+            said = error.message
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
         except Exception:  # noqa: BLE001 - the batch must end, with what is done

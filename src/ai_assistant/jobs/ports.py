@@ -42,7 +42,7 @@ class Desk(Protocol):
         ...
 
     def room(self, model: str) -> int:
-        """How many lines keep that model busy."""
+        """How many lines keep that model busy; 0: others need its memory now."""
         ...
 
 

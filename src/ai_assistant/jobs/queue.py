@@ -133,11 +133,13 @@ async def _until_shutdown(work: Coroutine[Any, Any, None]) -> None:
 
 async def _patiently(call: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
     """What was accepted must run: try until it does."""
-    wait = _FIRST_WAIT
+    wait, said = _FIRST_WAIT, ""
     while True:
         try:
             return await call()
         except JobsUnavailable as error:
-            _log.warning("%s Trying again.", error.message)
+            if error.message != said:
+                _log.warning("%s Trying again.", error.message)
+            said = error.message
             await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)

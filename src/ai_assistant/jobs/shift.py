@@ -70,12 +70,16 @@ class Shift:
         self._pace = Pace()
         self._under_way: set[asyncio.Task[None]] = set()
         self._hold: Hold | None = None
+        self._wanted: str | None = None
+        """The model in whose queue the next line stands."""
 
     @property
     def hold(self) -> Hold | None:
         """Why nothing happens now."""
         if (trouble := self._record.trouble) is not None:
             return Hold(reason="disk", message=trouble.message)
+        if self._wanted is not None and not self._ports.desk.room(self._wanted):
+            return Hold(reason="model", message=f"{self._wanted} makes room for others.")
         return self._hold
 
     def cancel(self) -> None:
@@ -123,7 +127,9 @@ class Shift:
         model = self._ports.desk.model_of(request.model)
         while True:
             spill = await self._may_begin(model)
+            self._wanted = model
             await self._house.places.take(model)
+            self._wanted = None
             if spill or self._window.is_open(self._ports.clock.now()):
                 break
             self._house.places.give(model)  # The hours ended while we stood in the queue.

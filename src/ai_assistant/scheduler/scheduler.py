@@ -15,7 +15,7 @@ from ai_assistant.protocol.errors import (
     ModelNotFound,
     ShuttingDown,
 )
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, Priority, TokenizeRequest
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.residency import Resident, Room, decide
@@ -62,12 +62,15 @@ class Scheduler:
         self._started_at = time.monotonic()
         self._process = psutil.Process()
         self._closing = False
+        self.crowded_at = float("-inf")
+        """When somebody last found all room taken by models in use, by the monotonic clock."""
 
     # Requests.
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """The answer's pieces from the model's worker."""
-        async with self._lease(request.model) as worker:
+        patient = request.priority is Priority.BATCH
+        async with self._lease(request.model, patient=patient) as worker:
             pieces = worker.generate(request)
             try:
                 async for chunk in pieces:
@@ -86,14 +89,17 @@ class Scheduler:
             return await worker.tokenize(request)
 
     @asynccontextmanager
-    async def _lease(self, name: str) -> AsyncGenerator[Worker, None]:
-        """The model's worker, loaded, and kept in memory for as long as the lease lasts."""
+    async def _lease(self, name: str, *, patient: bool = False) -> AsyncGenerator[Worker, None]:
+        """The model's worker, loaded, and kept in memory for as long as the lease lasts.
+
+        `patient`: nobody should make room for it.
+        """
         if self._closing:
             raise ShuttingDown("The node is shutting down; ask again when it is back.")
         place = self._find(name)
         deadline = time.monotonic() + self._load_wait_seconds
         async with self._changed:
-            await self._make_resident(place, deadline)
+            await self._make_resident(place, deadline, patient=patient)
             place.in_use += 1
         try:
             assert place.worker
@@ -135,13 +141,14 @@ class Scheduler:
 
     # Residency. Held: self._changed.
 
-    async def _make_resident(self, place: Place, deadline: float) -> None:
+    async def _make_resident(self, place: Place, deadline: float, *, patient: bool = False) -> None:
         while place.worker is None:
             try:
                 worker, need = self._make_worker(place.model)
             except ModelLoadFailed:
                 # It does not fit into what is free now: perhaps without an idle model it does.
                 if not await self._unload_idle():
+                    self.crowded_at = self.crowded_at if patient else time.monotonic()
                     raise
                 continue
             decision = decide(self._residents(), need, self._room)
@@ -151,6 +158,8 @@ class Scheduler:
             elif decision.victim:
                 await self._unload(self._places[decision.victim])
             else:
+                if not patient:
+                    self.crowded_at = time.monotonic()
                 await self._wait_for_change(place, deadline)
 
     async def _unload_idle(self) -> bool:
