@@ -208,6 +208,11 @@ def test_a_number_whose_name_is_in_the_message_before_is_found() -> None:
     assert found("44051401359") == []
 
 
+def test_a_number_of_a_county_that_is_no_more_is_found() -> None:
+    assert found("号码110224198001010011") == []
+    assert found("号码110224198001010010") == [("national_id", "110224198001010010")]
+
+
 def test_words_count_beside_chinese_too() -> None:
     assert ("national_id", "111222333") in found("荷兰BSN是111222333。")
 

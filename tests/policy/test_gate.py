@@ -13,6 +13,7 @@ from ai_assistant.policy.errors import KeptHere, NotRecorded
 from ai_assistant.policy.gate import Gate, Outbound
 from ai_assistant.policy.labels import Destination, Facts, Labels
 from ai_assistant.policy.vault import Vault
+from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.requests import GenerateRequest, TokenPrompt
 
 SECRET = "mail alice@example.com"
@@ -38,7 +39,8 @@ def test_what_leaves_is_hidden_recorded_and_restored(tmp_path: Path) -> None:
         leaving = departure(body)
         await gate.let_out(leaving)
         gate.came_back(leaving, "completed", status=200, received=77)
-        assert outbound.restorer().feed("[EMAIL_1]!") == "alice@example.com!"
+        answer = outbound.restorer().restore(TokenChunk(text="[EMAIL_1]!"))
+        assert answer.text == "alice@example.com!"
         sent, ended = records(tmp_path)
         assert (sent.kind, sent.destination, sent.region, sent.bytes) == (
             "sent", "openai", "us", len(body))  # fmt: skip
@@ -133,8 +135,8 @@ def test_secrets_that_are_not_to_be_restored_stay_hidden(tmp_path: Path) -> None
     async def way() -> None:
         gate = gate_of(tmp_path)
         outbound = await opened(gate, chat("my password is hunter2"))
-        restorer = outbound.restorer(json=True)
-        assert restorer.feed('{"cmd": "login [SECRET_1]"}') == '{"cmd": "login [SECRET_1]"}'
+        piece = TokenChunk(text="login [SECRET_1].", finish="stop")
+        assert outbound.restorer().restore(piece) == piece
 
     asyncio.run(way())
 

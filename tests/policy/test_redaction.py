@@ -74,6 +74,11 @@ def test_a_placeholder_that_a_person_wrote_is_not_used() -> None:
     assert done.texts == ("what is [EMAIL_1]? mine is [EMAIL_2]",)
 
 
+def test_no_spelling_of_a_written_placeholder_is_used() -> None:
+    done = taken_out(Part("see Email 1, email-2 and x3EMAIL\\_3; I am a@x.org"))
+    assert done.texts[0].endswith("I am [EMAIL_4]")
+
+
 def test_the_same_text_without_words_beside_it_goes_too() -> None:
     done = taken_out(Part("MRN: 12345678"), Part("so 12345678 it is"))
     assert done.texts == ("MRN: [MEDICAL_RECORD_1]", "so [MEDICAL_RECORD_1] it is")

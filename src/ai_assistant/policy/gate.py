@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from ai_assistant.policy.answer import AnswerRestorer
 from ai_assistant.policy.decide import Decision, decide
 from ai_assistant.policy.egress.log import EgressLog
 from ai_assistant.policy.egress.record import Record
@@ -22,10 +23,10 @@ from ai_assistant.policy.examine import Examined, Examiner
 from ai_assistant.policy.labels import Destination, Facts, Labels, bound_for
 from ai_assistant.policy.redact import CannotRedact, Redacted, redact
 from ai_assistant.policy.request_text import with_texts
-from ai_assistant.policy.restore import Restorer
 from ai_assistant.policy.rules_file import RulesFile
 from ai_assistant.policy.vault import Entry, Vault
 from ai_assistant.protocol.egress import Departure, Outcome
+from ai_assistant.protocol.requests import OutputFormat
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +64,11 @@ class Outbound(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     hidden: dict[str, int]
     """Placeholders put in, by label."""
 
-    def restorer(self, *, json: bool = False) -> Restorer:
-        """For one stream of the answer; `json` for a tool call's arguments."""
-        return Restorer(self.vault if self.hidden else Vault(), json=json)
+    def restorer(self) -> AnswerRestorer:
+        """For the answer's pieces."""
+        wanted = getattr(self.request, "format", None)
+        json_text = isinstance(wanted, OutputFormat) and wanted.kind.startswith("json")
+        return AnswerRestorer(self.vault if self.hidden else Vault(), json_text=json_text)
 
 
 class Gate:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-_LITERAL = re.compile(r"([A-Za-z][A-Za-z0-9_\-]*)_(\d{1,6})")
 _UNSAFE = re.compile(r"[^A-Z0-9_]")
 
 
@@ -44,24 +43,38 @@ class Names:
         """`texts` are those of the request: a placeholder that a person wrote is not handed out."""
         self._entries = list(vault.entries)
         self._by_value = {(one.label, one.value): one for one in self._entries}
-        self._taken = {one.name for one in self._entries}
-        for text in texts:
-            if "_" in text:
-                self._taken |= {f"{m[1].upper()}_{int(m[2])}" for m in _LITERAL.finditer(text)}
+        self._texts = tuple(texts)
+        self._taken: dict[str, set[int]] = {}
 
     def of(self, label: str, value: str, *, restore: bool) -> Entry:
         """The placeholder for a text, an old or a new one."""
         if (known := self._by_value.get((label, value))) is not None:
             return known
         stem = _UNSAFE.sub("_", label.upper())
-        number = 1 + sum(one.label == label for one in self._entries)
-        while f"{stem}_{number}" in self._taken:
+        taken = self._numbers(stem)
+        number = 1
+        while number in taken:
             number += 1
+        taken.add(number)
         entry = Entry(f"{stem}_{number}", value, label, restore)
         self._entries.append(entry)
         self._by_value[label, value] = entry
-        self._taken.add(entry.name)
         return entry
+
+    def _numbers(self, stem: str) -> set[int]:
+        """Numbers that a placeholder of this stem has, or that somebody wrote as if it had."""
+        if stem not in self._taken:
+            loose = r"\\?[_ \-]".join(map(re.escape, f"{stem}_".split("_")))
+            written = re.compile(rf"{loose}([0-9]{{1,6}})", re.IGNORECASE)
+            names = (one.name for one in self._entries)
+            # What follows the first digits may be taken out, so each beginning counts.
+            self._taken[stem] = {
+                int(match[1][:length])
+                for text in (*self._texts, *names)
+                for match in written.finditer(text)
+                for length in range(1, len(match[1]) + 1)
+            }
+        return self._taken[stem]
 
     def vault(self) -> Vault:
         """All of them."""

@@ -29,7 +29,7 @@ EVERYWHERE = (
 )
 
 KINDS = (
-    Kind("cn.ric", r"\d(?:[ -]?\d){16}[ -]?[\dX]", alone=True),
+    Kind("chinese", r"\d(?:[ -]?\d){16}[ -]?[\dX]", alone=True),
     Kind("old_chinese", r"\d{15}", words="身份"),
     Kind("hong_kong", r"[A-Z]{1,2} ?\d{6} ?\([\dA]\)", alone=True),
     Kind("hong_kong", r"[A-Z]{1,2}\d{6}[\dA]", words="hkid|香港"),
