@@ -56,6 +56,14 @@ def test_free_memory_of_cards_is_of_now_even_then(tmp_path: Path):
     assert now.accelerators[0].memory_free_bytes == 5000
 
 
+def test_a_new_disk_has_no_speed_and_the_rest_keeps_its_own(tmp_path: Path):
+    stored.save(tmp_path, measured())
+    changed = Recording(text_of(NAME).replace("SN850X", "SN770"))
+    now = stored.current(changed, FOLDERS, tmp_path)
+    assert (now.disks[0].model, now.disks[0].speed) == ("WD_BLACK SN770 1000GB", None)
+    assert now.memory.read == (ThreadRate(8, 40e9),)
+
+
 def test_kernels_that_no_longer_start_have_no_devices(tmp_path: Path):
     stored.save(tmp_path, measured())
     text = text_of(NAME).partition(">>> kernels")[0] + ">>> stamp cuda"
@@ -71,7 +79,6 @@ def test_kernels_that_no_longer_start_have_no_devices(tmp_path: Path):
         ("MemTotal:       65011712", "MemTotal:       32505856"),
         ("NVIDIA GeForce RTX 3090", "NVIDIA GeForce RTX 4090"),
         (">>> stamp cuda", ">>> stamp vulkan"),
-        ("SN850X", "SN770"),
     ],
 )
 def test_new_hardware_is_measured_anew(tmp_path: Path, old: str, new: str):

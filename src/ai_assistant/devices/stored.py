@@ -63,7 +63,7 @@ def with_measurements(fresh: Profile, known: Profile) -> Profile:
     """What is free, hot and plugged in now, and what was measured then."""
     asked = fresh.kernels is not None or fresh.kernels_error is not None
     speeds = {(one.device, one.pci): one.speed for one in known.accelerators}
-    disks = {one.mount: one.speed for one in known.disks}
+    disks = {(one.mount, one.device, one.model): one.speed for one in known.disks}
     cards = fresh.accelerators if asked else _with_free(known.accelerators, fresh.accelerators)
     return structs.replace(
         fresh,
@@ -78,7 +78,10 @@ def with_measurements(fresh: Profile, known: Profile) -> Profile:
         accelerators=tuple(
             structs.replace(one, speed=speeds.get((one.device, one.pci))) for one in cards
         ),
-        disks=tuple(structs.replace(one, speed=disks.get(one.mount)) for one in fresh.disks),
+        disks=tuple(
+            structs.replace(one, speed=disks.get((one.mount, one.device, one.model)))
+            for one in fresh.disks
+        ),
     )
 
 

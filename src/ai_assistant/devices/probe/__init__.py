@@ -100,10 +100,10 @@ def _portable_memory() -> Memory:
 
 
 def fingerprint(source: Source, profile: Profile, nvidia: Sequence[NvidiaCard]) -> str:
-    """Changes with the processor, memory, cards, disks, quota and the kernels' build.
+    """Changes with the processor, memory, cards, quota and the kernels' build.
 
-    Does not change with what is free, warm or plugged in for a moment, nor with the kernels' own
-    list of devices: so that it can be made without starting them.
+    Does not change with what is free, warm or plugged in for a moment, nor with disks, whose speeds
+    stand for themselves, nor with the kernels' own list of devices: it is made without them.
     """
     known = read_accelerators(source, None, nvidia, cpu=profile.cpu.name)
     cards = sorted(f"{one.pci} {one.name}" for one in known)
@@ -117,7 +117,6 @@ def fingerprint(source: Source, profile: Profile, nvidia: Sequence[NvidiaCard]) 
         profile.memory.machine_bytes >> 26,
         (profile.memory.limit_bytes or 0) >> 26,
         cards,
-        [(one.mount, one.device, one.model) for one in profile.disks],
         source.stamp(),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
