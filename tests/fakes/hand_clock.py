@@ -28,9 +28,10 @@ class HandClock:
     async def turn_to(self, at: float) -> None:
         """Later, moment by moment, so that everyone wakes in time."""
         while self._sleepers and self._sleepers[0][0] <= at:
-            moment, _, event = heapq.heappop(self._sleepers)
+            moment = self._sleepers[0][0]
             self._now = max(self._now, moment)
-            event.set()
+            while self._sleepers and self._sleepers[0][0] == moment:
+                heapq.heappop(self._sleepers)[2].set()
             await settle()
         self._now = max(self._now, at)
         await settle()

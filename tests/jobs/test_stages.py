@@ -1,6 +1,7 @@
 """A batch from its file to its results, with all that may go wrong in between."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.fakes.hand_clock import settle, until
 from tests.jobs.bench_house import DAY, AlwaysOnline, House, line, many, names
 
 from ai_assistant.jobs.ports import Call
+from ai_assistant.jobs.results import Answered
 from ai_assistant.jobs.states import Batch
 from ai_assistant.protocol.errors import (
     AssistantError,
@@ -344,6 +346,39 @@ def test_a_line_that_kills_the_engine_is_given_up(tmp_path: Path) -> None:
     assert names(house.output(name)) == ["r1", "r2"]
     assert house.errors(name)[0]["response"]["body"]["error"]["code"] == "engine_died"
     assert house.desk.tries[f"{name}-1"] == 3
+    house.database.close()
+
+
+class Fragile(FakeDesk):
+    """An engine that one line kills, and with it every line that is under way."""
+
+    death: asyncio.Event | None = None
+
+    async def answer(self, call: Call) -> Answered:
+        death = self.death = self.death or asyncio.Event()
+        self.calls.append(call)
+        if call.request_id.endswith("-5"):
+            await asyncio.sleep(0.005)
+            self.death = None
+            death.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(death.wait(), 0.02)
+            raise EngineDied("It died.")
+        return Answered(status=200, body=b"{}", request_id=call.request_id)
+
+
+def test_a_line_that_kills_the_engine_takes_no_other_along(tmp_path: Path) -> None:
+    house = House(tmp_path, Fragile(places=10))
+    name = house.add(many(20))
+
+    async def poison() -> None:
+        async with house.running(name) as run:
+            while not run.done():
+                await house.clock.turn_to(house.clock.now() + 1)
+
+    asyncio.run(poison())
+    assert names(house.errors(name)) == ["r4"]
+    assert len(house.output(name)) == 19
     house.database.close()
 
 

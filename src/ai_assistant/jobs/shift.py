@@ -53,6 +53,8 @@ class House(Protocol):
     shelf: Shelf
     ports: Ports
     places: Places
+    suspects: asyncio.Lock
+    """Held by the one line that is tried again after an engine died."""
     window: str
     """The owner's hours; a batch may have its own."""
 
@@ -193,7 +195,10 @@ class Shift:
         failures = 0
         while True:
             try:
-                return await self._ports.desk.answer(call)
+                # What was there when an engine died may have killed it: from now on one at a
+                # time, so that it takes no other line along.
+                async with self._house.suspects if failures else contextlib.nullcontext():
+                    return await self._ports.desk.answer(call)
             except EngineError as error:
                 failures += 1
                 if failures == _TRIES:

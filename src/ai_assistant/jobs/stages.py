@@ -41,6 +41,7 @@ class Stages:
         self.shelf = shelf
         self.ports = ports
         self.places = places
+        self.suspects = asyncio.Lock()
         self.window = window
         self._keep_seconds = keep_seconds
         self._shifts: dict[str, Shift] = {}
