@@ -149,6 +149,14 @@ def chat_logprobs(logprobs: tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def called_with(text: str) -> dict[str, Any]:
+    """A call's arguments as an object; what a call that was cut off holds is not JSON."""
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
+
+
 def finite(logprob: float) -> float:
     """JSON has no infinity: OpenAI's stand-in for impossible tokens."""
     return max(logprob, -9999.0)

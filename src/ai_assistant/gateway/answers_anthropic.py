@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ai_assistant.gateway.answers import EVENT_STREAM, Book
+from ai_assistant.gateway.answers import EVENT_STREAM, Book, called_with
 from ai_assistant.gateway.error_shapes import anthropic_error
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.protocol.chunks import TokenChunk, ToolCallDelta
@@ -46,7 +46,7 @@ class _Block(msgspec.Struct):
             return {"type": "text", "text": text}
         if self.kind == "thinking":
             return {"type": "thinking", "thinking": text, "signature": SIGNATURE}
-        return self.start() | {"input": _arguments(text)}
+        return self.start() | {"input": called_with(text)}
 
     def delta(self, text: str) -> dict[str, Any]:
         """As it stands in `content_block_delta`."""
@@ -206,11 +206,3 @@ def _usage(book: Book) -> dict[str, Any]:
         "cache_read_input_tokens": used.cached_tokens,
         "output_tokens": used.completion_tokens,
     }
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    """What a call that was cut off holds is not JSON."""
-    try:
-        return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
-        return {}

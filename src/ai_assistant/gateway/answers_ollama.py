@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ai_assistant.gateway.answers import Book, chat_logprobs
+from ai_assistant.gateway.answers import Book, called_with, chat_logprobs
 from ai_assistant.gateway.error_shapes import ollama_error
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.gateway.record import Record
@@ -105,7 +105,7 @@ class OllamaAnswer:
         first = self._calls[0]
         text = "".join(call.arguments for call in self._calls)
         self._calls = []
-        function = {"index": first.index, "name": first.name or "", "arguments": _object(text)}
+        function = {"index": first.index, "name": first.name or "", "arguments": called_with(text)}
         call = {"id": first.id, "function": function}
         self._whole_calls.append(call)
         return [call]
@@ -151,11 +151,3 @@ class OllamaAnswer:
 
 def _logprobs(chunk: TokenChunk) -> dict[str, Any]:
     return {"logprobs": chat_logprobs(chunk.logprobs)} if chunk.logprobs else {}
-
-
-def _object(text: str) -> dict[str, Any]:
-    """What a call that was cut off holds is not JSON."""
-    try:
-        return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
-        return {}

@@ -1,7 +1,5 @@
 """POST /v1/embeddings."""
 
-import sys
-from array import array
 from base64 import b64encode
 from typing import Any, Literal
 
@@ -11,6 +9,7 @@ from ai_assistant.gateway.decoding import decode
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.models import named_or_default
+from ai_assistant.gateway.vectors import numbers
 from ai_assistant.gateway.wanted import while_wanted
 from ai_assistant.gateway.wire_completions import Token, to_prompts
 from ai_assistant.protocol.errors import UnsupportedFeature
@@ -65,8 +64,4 @@ def _to_request(wire: EmbeddingBody, request_id: str, model: str) -> EmbedReques
 def _encoded(vector: bytes, wire: EmbeddingBody) -> Any:
     if wire.encoding_format == "base64":
         return b64encode(vector).decode()
-    numbers = array("f")
-    numbers.frombytes(vector)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tolist()
+    return numbers(vector)

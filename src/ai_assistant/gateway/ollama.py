@@ -1,9 +1,6 @@
 """POST /api/chat, /api/generate, /api/embed and /api/embeddings: Ollama's API."""
 
-import sys
 import time
-from array import array
-from typing import Any
 
 from ai_assistant.gateway.answers_ollama import OllamaAnswer, nanoseconds
 from ai_assistant.gateway.errors import invalid
@@ -11,6 +8,7 @@ from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.generation import reply
 from ai_assistant.gateway.ollama_models import known_name
 from ai_assistant.gateway.urgency import standing
+from ai_assistant.gateway.vectors import numbers
 from ai_assistant.gateway.wanted import while_wanted
 from ai_assistant.gateway.wire_ollama import (
     GenerateFields,
@@ -58,7 +56,7 @@ async def embed(exchange: Exchange, service: Service) -> None:
     given = wire.input
     inputs = [given] if isinstance(given, str) else given or []
     found = await _vectors(exchange, service, wire, inputs, "input") if inputs else None
-    vectors = [_numbers(vector) for vector in found.vectors] if found else []
+    vectors = [numbers(vector) for vector in found.vectors] if found else []
     spent = nanoseconds(time.perf_counter() - exchange.record.began)
     await exchange.send_object(
         {
@@ -76,7 +74,7 @@ async def embed_one(exchange: Exchange, service: Service) -> None:
     wire = read_embed(await exchange.body())
     prompts = [wire.prompt] if wire.prompt else []
     found = await _vectors(exchange, service, wire, prompts, "prompt") if prompts else None
-    await exchange.send_object({"embedding": _numbers(found.vectors[0]) if found else []})
+    await exchange.send_object({"embedding": numbers(found.vectors[0]) if found else []})
 
 
 async def _generate(
@@ -125,11 +123,3 @@ async def _vectors(
             param="dimensions",
         )
     return found
-
-
-def _numbers(vector: bytes) -> Any:
-    numbers = array("f")
-    numbers.frombytes(vector)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tolist()

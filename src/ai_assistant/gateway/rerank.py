@@ -1,7 +1,5 @@
 """POST /v1/rerank: how well each of several documents answers a query."""
 
-import sys
-from array import array
 from typing import Annotated, Any
 
 import msgspec
@@ -10,6 +8,7 @@ from ai_assistant.gateway.decoding import decode
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.models import named_or_default
+from ai_assistant.gateway.vectors import numbers
 from ai_assistant.gateway.wanted import while_wanted
 from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.requests import EmbedRequest, TextPrompt
@@ -48,7 +47,7 @@ async def rerank(exchange: Exchange, service: Service) -> None:
             "This model gives embeddings and no relevance scores: ask a reranking model.",
             param="model",
         )
-    scores = [_number(vector) for vector in found.vectors]
+    scores = [numbers(vector)[0] for vector in found.vectors]
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: wire.top_n]
     results: list[dict[str, Any]] = [
         {"index": index, "relevance_score": scores[index]} for index in best
@@ -70,11 +69,3 @@ def _to_request(wire: RerankBody, texts: list[str], request_id: str, model: str)
         raise invalid("documents", f"at most {_MAX_DOCUMENTS} in one request")
     inputs = tuple(map(TextPrompt, texts))
     return EmbedRequest(request_id=request_id, model=model, inputs=inputs, query=wire.query)
-
-
-def _number(vector: bytes) -> float:
-    numbers = array("f")
-    numbers.frombytes(vector)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers[0]

@@ -10,7 +10,7 @@ from ai_assistant.gateway.keys import Standing
 from ai_assistant.gateway.steady import steady
 from ai_assistant.gateway.turns import in_order
 from ai_assistant.gateway.wire_anthropic_blocks import Block, Turn, system_text, to_messages
-from ai_assistant.gateway.wire_common import JsonSchema, Unit
+from ai_assistant.gateway.wire_common import JsonSchema, Unit, stop_strings
 from ai_assistant.protocol.requests import (
     ChatMessage,
     ChatPrompt,
@@ -21,7 +21,6 @@ from ai_assistant.protocol.requests import (
     ToolChoice,
 )
 
-_MAX_STOPS = 16
 _EFFORTS = {"xhigh": "high", "max": "high"}
 """Anthropic's degrees that templates do not know."""
 
@@ -116,7 +115,7 @@ def to_request(
         prompt=to_prompt(wire),
         sampling=Sampling(temperature=wire.temperature, top_p=wire.top_p, top_k=wire.top_k),
         max_tokens=max(wire.max_tokens, 1),
-        stop=_to_stops(wire.stop_sequences or []),
+        stop=stop_strings(wire.stop_sequences, "stop_sequences"),
         format=_to_format(wire),
         priority=standing.priority,
         tenant=standing.tenant,
@@ -154,12 +153,6 @@ def _to_variables(wire: CountBody, *, continued: bool) -> dict[str, Any]:
     if effort is not None:
         variables["reasoning_effort"] = _EFFORTS.get(effort, effort)
     return variables
-
-
-def _to_stops(stops: list[str]) -> tuple[str, ...]:
-    if len(stops) > _MAX_STOPS:
-        raise invalid("stop_sequences", f"at most {_MAX_STOPS} strings")
-    return tuple(filter(None, stops))
 
 
 def _to_format(wire: MessagesBody) -> OutputFormat:

@@ -93,10 +93,7 @@ class CommonFields(msgspec.Struct):
 
     def stops(self) -> tuple[str, ...]:
         """Strings that end a choice."""
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        if len(stops) > _MAX_STOPS:
-            raise invalid("stop", f"at most {_MAX_STOPS} strings")
-        return tuple(filter(None, stops))
+        return stop_strings(self.stop, "stop")
 
     def output_format(self) -> OutputFormat:
         """What the output must look like: at most one way of saying it."""
@@ -144,6 +141,14 @@ class CommonFields(msgspec.Struct):
             OutputFormat(kind="lark", grammar=lark) if lark else OutputFormat(),
             OutputFormat(kind="regex", grammar=regex) if regex else OutputFormat(),
         )
+
+
+def stop_strings(given: str | list[str] | None, param: str) -> tuple[str, ...]:
+    """Strings that end an answer; raises `InvalidRequest` if there are too many."""
+    stops = [given] if isinstance(given, str) else given or []
+    if len(stops) > _MAX_STOPS:
+        raise invalid(param, f"at most {_MAX_STOPS} strings")
+    return tuple(filter(None, stops))
 
 
 def token_limit(param: str, value: int | None) -> int | None:

@@ -8,7 +8,14 @@ from ai_assistant.gateway.decoding import decode, portable
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.gateway.keys import Standing
 from ai_assistant.gateway.steady import steady
-from ai_assistant.gateway.wire_common import Candidates, Factor, JsonSchema, Penalty, Unit
+from ai_assistant.gateway.wire_common import (
+    Candidates,
+    Factor,
+    JsonSchema,
+    Penalty,
+    Unit,
+    stop_strings,
+)
 from ai_assistant.gateway.wire_messages import CalledFunction, ToolEntry, to_tools
 from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.requests import (
@@ -23,7 +30,6 @@ from ai_assistant.protocol.requests import (
 )
 
 _INT32 = 2**31 - 1
-_MAX_STOPS = 16
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -39,7 +45,7 @@ class Options(msgspec.Struct):
     repeat_penalty: Factor | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    seed: int | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: str | list[str] | None = None
 
 
@@ -152,7 +158,7 @@ def to_request(
         prompt=prompt,
         sampling=_to_sampling(options),
         max_tokens=None if limit is None or limit < 0 else limit,
-        stop=_to_stops(options.stop),
+        stop=stop_strings(options.stop, "options.stop"),
         logprobs=(wire.top_logprobs or 0) if wire.logprobs else None,
         format=_to_format(wire.format),
         priority=standing.priority,
@@ -246,13 +252,6 @@ def _to_sampling(options: Options) -> Sampling:
         frequency_penalty=options.frequency_penalty or 0.0,
         seed=None if options.seed == -1 else options.seed,
     )
-
-
-def _to_stops(stop: str | list[str] | None) -> tuple[str, ...]:
-    stops = [stop] if isinstance(stop, str) else stop or []
-    if len(stops) > _MAX_STOPS:
-        raise invalid("options.stop", f"at most {_MAX_STOPS} strings")
-    return tuple(filter(None, stops))
 
 
 def _to_format(wanted: str | JsonSchema | None) -> OutputFormat:
