@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import keyring
 import pytest
+from keyring.backends.fail import Keyring as NoKeyring
 from tests.cli.conftest import Invoke, Served
 
 KEY = "sk-very-secret-0123456789"
@@ -92,8 +94,13 @@ def test_a_wrong_key_is_told_in_words(
 
 
 def test_a_key_is_asked_for_where_there_is_no_option(invoke: Invoke) -> None:
-    result = invoke("providers", "add", "openai", "--model", "gpt-4o-mini", stdin=f"{KEY}\n")
-    assert result.exit_code == 1  # there is no key store here
+    before = keyring.get_keyring()
+    keyring.set_keyring(NoKeyring())
+    try:
+        result = invoke("providers", "add", "openai", "--model", "gpt-4o-mini", stdin=f"{KEY}\n")
+    finally:
+        keyring.set_keyring(before)
+    assert result.exit_code == 1
     assert "--key-env" in result.output
     assert KEY not in result.output
     assert "There is no provider" in invoke("providers", "ls").output
