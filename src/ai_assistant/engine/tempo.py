@@ -15,6 +15,8 @@ from ai_assistant.engine.pace import (
 from ai_assistant.engine.pace.threads import candidates
 from ai_assistant.protocol.frames import EnginePlan
 
+FEW_THREADS = 2
+"""Enough where all layers are on a GPU."""
 CALIBRATION_SECONDS = 0.8
 SMALL_STEPS, SMALL_SECONDS = (2, 4, 8, 16), 0.4
 """Tokens of the steps that are measured beside those, and how long that may take."""
@@ -30,7 +32,11 @@ class Tempo:
         self._plan = plan
         self._now = 0
         """Threads that the context has; 0: as it was made."""
-        self._controller = ThreadController(plan.threads) if plan.elastic_threads else None
+        # More threads than the little work needs only wait for each other's turn on a busy core.
+        idle = plan.elastic_threads and context.model.all_on_gpu
+        self._fixed = min(plan.threads, FEW_THREADS) if idle else plan.threads
+        elastic = plan.elastic_threads and not idle
+        self._controller = ThreadController(plan.threads) if elastic else None
         self._source = Load()
         self.load = LoadSample(0.0, float(plan.threads), False)
         self.times = StepTimes()
@@ -38,7 +44,7 @@ class Tempo:
     def warm_up(self) -> None:
         """Touch the weights and the shapes that will be used; find the thread counts to start
         with by measurement."""
-        counts = candidates(self._plan.threads) if self._controller else [self._plan.threads]
+        counts = candidates(self._plan.threads) if self._controller else [self._fixed]
         self._source.sample(time.perf_counter())
         found = calibrate(self._time_step, counts, CALIBRATION_SECONDS)
         disturbed = self._source.sample(time.perf_counter()).other_cores > DISTURBED
@@ -97,7 +103,7 @@ class Tempo:
         """Of single tokens and of prompts."""
         if self._controller:
             return self._controller.decode, self._controller.prefill
-        return self._plan.threads, self._plan.threads_batch
+        return self._fixed, self._fixed
 
     def _set(self, threads: int) -> None:
         if self._now != threads:

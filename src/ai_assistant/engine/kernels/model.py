@@ -50,6 +50,7 @@ class Model:
             raise LoadError("; ".join(libllama.complaints) or "the kernels gave no reason")
         self.vocabulary = Vocabulary(self.handle)
         self.weights = dict(libllama.weights)
+        self._gpu_layers = gpu_layers
 
     def close(self) -> None:
         """Free the memory."""
@@ -66,6 +67,12 @@ class Model:
     def own_weights(self) -> int:
         """Bytes that this process or a device holds for itself."""
         return sum(self.weights.values()) - self.shared_weights
+
+    @property
+    def all_on_gpu(self) -> bool:
+        """Whether every layer lies on a GPU: the processor only looks up the tokens' embeddings."""
+        wanted = self._gpu_layers < 0 or self._gpu_layers > llama.llama_model_n_layer(self.handle)
+        return wanted and any(not kind.startswith("CPU") for kind in self.weights)
 
     @cached_property
     def metadata(self) -> dict[str, str]:
