@@ -30,7 +30,7 @@ async def cut_off(worker: RemoteWorker, kill: int) -> tuple[str, ProviderError]:
         async for chunk in worker.generate(LONG):
             text += chunk.text
             pieces += 1
-            if pieces == 10:
+            if pieces == 4:
                 os.kill(kill, signal.SIGKILL)
     except ProviderError as error:
         return text, error

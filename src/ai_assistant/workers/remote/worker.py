@@ -6,14 +6,11 @@ import time
 from collections.abc import AsyncGenerator
 
 import msgspec
-import numpy as np
 
-from ai_assistant.protocol.chunks import Embeddings, Timings, TokenChunk, Tokenization
+from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import (
     AssistantError,
     FirstTokenTimeout,
-    MalformedAnswer,
-    Reached,
     ShuttingDown,
     UnsupportedFeature,
 )
@@ -25,14 +22,16 @@ from ai_assistant.protocol.requests import (
 )
 from ai_assistant.protocol.status import ModelInfo, ModelStatus
 from ai_assistant.workers.remote.answer import is_events, is_object, pieces_of, wrong_type
-from ai_assistant.workers.remote.closing import Closing, estimated_inputs
+from ai_assistant.workers.remote.closing import Closing
 from ai_assistant.workers.remote.continuing import Joint
 from ai_assistant.workers.remote.dialect import Reader
 from ai_assistant.workers.remote.dialects import dialect_of
 from ai_assistant.workers.remote.kinds import Target
 from ai_assistant.workers.remote.record import Record
+from ai_assistant.workers.remote.told import Told
 from ai_assistant.workers.remote.transport import Call
 from ai_assistant.workers.remote.upstream import Upstream, Visit
+from ai_assistant.workers.remote.vectors import vectors_of
 
 _EPOCH = time.time() - time.monotonic()
 
@@ -108,7 +107,7 @@ class RemoteWorker:
         if self._stopping:
             raise ShuttingDown("This worker takes nothing new; try again.")
         call = self._dialect.call(request, self._target)
-        told = _Told()
+        told = Told()
         async with self._at_work():
             # The clock of the first token starts when the request has its place.
             until = asyncio.get_running_loop().time() + self._upstream.deadlines.first_token
@@ -189,7 +188,7 @@ class RemoteWorker:
             self._record.begin(clock())
             try:
                 body = await self._whole(call, request, until)
-                embeddings = _vectors(self._offer.provider, body, request)
+                embeddings = vectors_of(self._offer.provider, body, request)
             except BaseException as error:
                 self._record.fail(error, clock())
                 raise
@@ -227,49 +226,6 @@ class RemoteWorker:
                 self._idle.set()
 
 
-class _Told:
-    """What was handed on of one answer, and when."""
-
-    def __init__(self) -> None:
-        self.pieces = 0
-        self.first = 0.0
-        self._last = 0.0
-        self._characters = 0
-        self._calls = 0
-        self._tokens = 0
-
-    def note(self, chunk: TokenChunk, now: float) -> None:
-        if chunk.finish is None or not self.pieces:
-            self.pieces += 1
-            self._last = now
-            if self.pieces == 1:
-                self.first = now
-        self._characters += len(chunk.text) + len(chunk.reasoning)
-        self._calls += len(chunk.tool_calls)
-        if chunk.finish is None:
-            self._tokens += len(chunk.logprobs) or 1
-        if chunk.usage is not None and not chunk.usage.estimated:
-            self._tokens = max(self._tokens, chunk.usage.completion_tokens)
-
-    def reached(self) -> Reached:
-        return Reached(characters=self._characters, tokens=self._tokens, tool_calls=self._calls)
-
-    def seconds_per_token(self) -> float | None:
-        """From the first token to the last; a server may send several in one piece."""
-        if self._tokens < 2 or self._last <= self.first:
-            return None
-        return (self._last - self.first) / (self._tokens - 1)
-
-    def timed(self, chunk: TokenChunk, began: float) -> TokenChunk:
-        """The last piece, with where the time went as seen from here."""
-        timings = Timings(
-            queue_ms=0.0,
-            prefill_ms=(self.first - began) * 1000,
-            decode_ms=(self._last - self.first) * 1000,
-        )
-        return msgspec.structs.replace(chunk, timings=timings)
-
-
 def _joined(joint: Joint, chunk: TokenChunk) -> list[TokenChunk]:
     """A piece without what the reader has already; nothing if nothing is left."""
     if chunk.finish is not None:
@@ -291,42 +247,6 @@ async def _in_time(provider: str, until: float) -> AsyncGenerator[None, None]:
             yield
     except TimeoutError:
         raise FirstTokenTimeout(f"{provider} did not finish its answer in time.") from None
-
-
-class _Vector(msgspec.Struct):
-    embedding: list[float]
-    index: int = 0
-
-
-class _EmbedUsage(msgspec.Struct):
-    prompt_tokens: int | None = None
-
-
-class _Vectors(msgspec.Struct):
-    data: list[_Vector]
-    usage: _EmbedUsage | None = None
-
-
-def _vectors(provider: str, body: bytes, request: EmbedRequest) -> Embeddings:
-    try:
-        found = msgspec.json.decode(body, type=_Vectors)
-    except msgspec.DecodeError as error:
-        raise MalformedAnswer(f"{provider} sent what is not vectors: {error}") from None
-    rows = sorted(found.data, key=lambda row: row.index)
-    if len(rows) != len(request.inputs) or len({len(row.embedding) for row in rows}) != 1:
-        raise MalformedAnswer(f"{provider} sent {len(rows)} vectors for {len(request.inputs)}.")
-    told = found.usage.prompt_tokens if found.usage else None
-    return Embeddings(
-        vectors=tuple(_unit(row.embedding) for row in rows),
-        dimensions=len(rows[0].embedding),
-        prompt_tokens=estimated_inputs(request) if told is None else told,
-    )
-
-
-def _unit(values: list[float]) -> bytes:
-    vector = np.asarray(values, dtype="<f4")
-    length = float(np.linalg.norm(vector))
-    return (vector / length if length else vector).astype("<f4").tobytes()
 
 
 def _model_info(offer: Offer) -> ModelInfo:
