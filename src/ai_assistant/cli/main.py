@@ -18,7 +18,7 @@ FAMILIES = {
     "batch": "Have many requests answered when there is time.",
     "cache": "Show and clear the KV cache on disk, and pin prompts.",
     "devices": "Show what this machine has, and measure how fast it is.",
-    "plan": "Predict how fast a model would be on this machine.",
+    "plan": "Predict how fast a model would be here.",
     "providers": "Name other servers and clouds that may answer.",
     "policy": "Say what may leave this machine, and check a text.",
     "audit": "Show and prove what left this machine.",

@@ -62,7 +62,9 @@ def command(
     as_json: bool,
     config_file: Path | None,
 ) -> None:
-    """Predict how fast a model would be here, for each way to lay it over this machine.
+    """Predict how fast a model would be here.
+
+    For each way to lay it over this machine: processor, GPU, threads.
 
     MODEL is a GGUF file or the name of a model of this node; the default one if not given. A few
     of its layers are timed on each device, with zeros in the place of its weights: the model is
@@ -77,8 +79,8 @@ def command(
     settings = load(config_file).settings
     path = _path(model, settings)
     anatomy = read_anatomy(path)
-    if not anatomy.layers:
-        raise CommandError(f"{path.name} has no layers: only models that write can be planned.")
+    if len(anatomy.layers) < 2:
+        raise CommandError(f"{path.name} has too few layers to be planned.")
     machine = _machine(gpu_memory)
     bench = _bench(
         path, anatomy, machine, config.data_dir(settings) / "layouts", again=again, quiet=as_json
