@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,7 @@ from ai_assistant.kvcache.cold import shelf
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import Pin
 from ai_assistant.protocol.status import ModelInfo
-from ai_assistant.protocol.worker import Worker
+from ai_assistant.protocol.worker import Service, Worker
 from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.store.conversations import Conversations
 from ai_assistant.store.models import known_models as read_known_models
@@ -48,26 +48,84 @@ START_SECONDS = 60.0
 """How long a temporary node may take to listen."""
 
 
-def run(settings: config.Settings, *, announce: Callable[[str], None], resume: bool = True) -> int:
+def run(
+    settings: config.Settings,
+    *,
+    announce: Callable[[str], None],
+    resume: bool = True,
+    file: Path | None = None,
+) -> int:
     """Serve until a signal; `announce` gets the address. Returns the process's exit code.
 
     The first signal drains: running answers end, nothing new begins. The second one ends now.
-    `resume`: go on with the batches that are not finished.
+    `resume`: go on with the batches that are not finished. `file`: where the settings are; the
+    providers and the rules for what may leave lie beside it, without it there are none.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_serve(settings, announce, resume))
+        return runner.run(_serve(settings, announce, resume, file))
 
 
-async def _serve(settings: config.Settings, announce: Callable[[str], None], resume: bool) -> int:
+async def _serve(
+    settings: config.Settings,
+    announce: Callable[[str], None],
+    resume: bool,
+    file: Path | None,
+) -> int:
     scheduler = _build_scheduler(settings)
+    async with _with_others(scheduler, settings, file) as service:
+        return await _serve_all(scheduler, service, settings, announce, resume)
+
+
+@contextlib.asynccontextmanager
+async def _with_others(
+    scheduler: Scheduler, settings: config.Settings, file: Path | None
+) -> AsyncGenerator[Service]:
+    """The models here, and those of the providers where there are any."""
+    if not (file and config.providers_file(file).exists()):
+        yield scheduler
+        return
+    # Detectors, HTTP clients and prices: nobody waits for them who has no providers.
+    from ai_assistant.policy.egress.log import EgressLog
+    from ai_assistant.policy.gate import Gate
+    from ai_assistant.policy.rules_file import RulesFile
+    from ai_assistant.scheduler.router import Router
+    from ai_assistant.workers.providers.fleet import Fleet
+    from ai_assistant.workers.providers.providers_file import read_providers
+    from ai_assistant.workers.providers.records_file import RecordsFile
+
+    egress = EgressLog(config.egress_dir(settings) / "node")
+    gate = Gate(RulesFile(config.policy_file(file)), egress)
+    fleet = Fleet(
+        read_providers(config.providers_file(file)),
+        environ=config.variables(),
+        folder=file.parent,
+        gate=gate,
+        records=RecordsFile(config.providers_seen_file(settings)),
+    )
+    for name, problem in fleet.problems.items():
+        log.warning("The provider %s is left out: %s", name, problem)
+    try:
+        yield Router(scheduler, fleet.workers, gate)
+    finally:
+        await fleet.close(drain=False)
+        egress.close()
+
+
+async def _serve_all(
+    scheduler: Scheduler,
+    service: Service,
+    settings: config.Settings,
+    announce: Callable[[str], None],
+    resume: bool,
+) -> int:
     folder = config.data_dir(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conversations = Conversations(folder)
-    desk = Desk(scheduler, settings.server, crowded_at=lambda: scheduler.crowded_at)
+    desk = Desk(service, settings.server, crowded_at=lambda: scheduler.crowded_at)
     jobs = Jobs(folder / "jobs", settings.jobs, desk)
     mounts = console_routes(conversations, _look(settings))
-    app = build_app(scheduler, settings.server, mounts=mounts, jobs=jobs)
+    app = build_app(service, settings.server, mounts=mounts, jobs=jobs)
     stop, now = asyncio.Event(), asyncio.Event()
     _on_signals(stop, now)
     await scheduler.start()

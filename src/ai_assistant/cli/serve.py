@@ -73,7 +73,7 @@ def command(
     refuse_taken_port(settings.server.host, settings.server.port)
     from ai_assistant import node
 
-    raise SystemExit(node.run(settings, announce=announcer(settings)))
+    raise SystemExit(node.run(settings, announce=announcer(settings), file=loaded.file))
 
 
 def refuse_exposure(settings: config.Settings) -> None:

@@ -214,6 +214,10 @@ class Scheduler:
         """The model that is used when none is named."""
         return next(iter(self._places), None)
 
+    def serves(self, name: str) -> bool:
+        """Whether a model here has this name."""
+        return name in self._places
+
     def status(self) -> NodeStatus:
         """Every model, loaded or not."""
         return NodeStatus(

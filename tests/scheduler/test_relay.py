@@ -1,0 +1,231 @@
+"""An answer from several workers: in order, behind the last character, where the rules allow."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.scheduler.scripted_source import Line, ScriptedSource
+
+from ai_assistant.policy.egress.log import EgressLog
+from ai_assistant.policy.errors import KeptHere
+from ai_assistant.policy.gate import Gate
+from ai_assistant.policy.labels import destination_of
+from ai_assistant.policy.rules_file import RulesFile
+from ai_assistant.protocol.chunks import TokenChunk, Usage
+from ai_assistant.protocol.errors import (
+    AssistantError,
+    EngineDied,
+    FirstTokenTimeout,
+    InvalidRequest,
+    ProviderFailed,
+    StreamBroken,
+    UnsupportedFeature,
+)
+from ai_assistant.protocol.offers import Quantiles, WorkerFacts
+from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest
+from ai_assistant.scheduler.candidates import Seen, order, soonest
+from ai_assistant.scheduler.relay import Candidate, relay
+
+HIDING = '[unlabelled]\nallow = ["*"]\n[labels.email]\nredact = ["*"]\n'
+
+
+def pieces(*texts: str, tokens: int | None = None) -> list[Line]:
+    """An answer, a token a text; its end with `tokens`, or no end."""
+    said: list[Line] = [TokenChunk(text=text) for text in texts]
+    if tokens is not None:
+        usage = Usage(prompt_tokens=10, completion_tokens=tokens)
+        said.append(TokenChunk(finish="stop", usage=usage))
+    return said
+
+
+def question(text: str = "Hello", **fields: object) -> GenerateRequest:
+    prompt = ChatPrompt(messages=(ChatMessage(role="user", content=text),))
+    return GenerateRequest(request_id="r", model="m", prompt=prompt, **fields)  # type: ignore[arg-type]
+
+
+class Answered:
+    """What a client saw."""
+
+    def __init__(self, request: GenerateRequest, *sources: ScriptedSource, folder: Path,
+                 rules: str | None = None) -> None:  # fmt: skip
+        if rules is not None:
+            (folder / "policy.toml").write_text(rules)
+        self.chunks: list[TokenChunk] = []
+        self.error: AssistantError | None = None
+        asyncio.run(self._ask(request, sources, folder))
+
+    async def _ask(
+        self, request: GenerateRequest, sources: tuple[ScriptedSource, ...], folder: Path
+    ) -> None:
+        log = EgressLog(folder / "egress")
+        gate = Gate(RulesFile(folder / "policy.toml"), log)
+        candidates = [Candidate(one, destination_of(one.offer), one) for one in sources]
+        try:
+            async for chunk in relay(request, candidates, gate):
+                self.chunks.append(chunk)
+        except AssistantError as error:
+            self.error = error
+        finally:
+            log.close()
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk.text for chunk in self.chunks)
+
+    @property
+    def usage(self) -> Usage:
+        found = self.chunks[-1].usage
+        assert found
+        return found
+
+
+def test_the_first_answers_alone(tmp_path: Path) -> None:
+    first, second = ScriptedSource("one", pieces("a", "b", tokens=2)), ScriptedSource("two")
+    told = Answered(question(), first, second, folder=tmp_path)
+    assert told.text == "ab"
+    assert told.usage.completion_tokens == 2
+    assert not told.usage.estimated
+    assert second.asked == []
+    assert first.closed == 1
+
+
+def test_the_next_one_answers_when_nothing_had_come(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [FirstTokenTimeout("late")])
+    second = ScriptedSource("two", pieces("a", tokens=1))
+    told = Answered(question(), first, second, folder=tmp_path)
+    assert told.text == "a"
+    assert second.asked[0].partial is None
+
+
+def test_an_answer_goes_on_behind_its_last_character(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [*pieces("Once ", "upon "), StreamBroken("gone")])
+    second = ScriptedSource("two", pieces("a ", "time.", tokens=2))
+    told = Answered(question(), first, second, folder=tmp_path)
+    assert told.text == "Once upon a time."
+    assert second.asked[0].partial is not None
+    assert second.asked[0].partial.text == "Once upon "
+    assert second.asked[0].partial.generated == 2
+    assert told.usage.completion_tokens == 4
+    assert told.usage.estimated
+
+
+@given(st.lists(st.integers(0, 5), max_size=5))
+def test_whatever_breaks_no_word_is_lost_or_doubled(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
+) -> None:
+    words = [f"w{n} " for n in range(8)]
+    sources: list[ScriptedSource] = []
+    at = 0
+    for number, cut in enumerate(cuts):
+        part = words[at : at + cut]
+        at += len(part)
+        sources.append(ScriptedSource(f"p{number}", [*pieces(*part), ProviderFailed("down")]))
+    sources.append(ScriptedSource("last", pieces(*words[at:], tokens=len(words) - at)))
+    told = Answered(question(), *sources, folder=tmp_path_factory.mktemp("relay"))
+    assert told.error is None
+    assert told.text == "".join(words)
+    assert told.usage.completion_tokens == len(words)
+
+
+def test_who_cannot_go_on_is_passed_over(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [*pieces("a"), StreamBroken("gone")])
+    cannot = ScriptedSource("two", continues=False)
+    third = ScriptedSource("three", pieces("b", tokens=1))
+    assert Answered(question(), first, cannot, third, folder=tmp_path).text == "ab"
+
+
+def test_where_nobody_can_go_on_the_break_is_told(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [*pieces("a"), StreamBroken("gone")])
+    told = Answered(question(), first, ScriptedSource("two", continues=False), folder=tmp_path)
+    assert told.text == "a"
+    assert isinstance(told.error, StreamBroken)
+    assert told.error.reached.tokens == 1
+
+
+@pytest.mark.parametrize("fields", [{"n": 2}, {"logprobs": 3}])
+def test_several_answers_are_not_continued(tmp_path: Path, fields: dict[str, int]) -> None:
+    first = ScriptedSource("one", [*pieces("a"), StreamBroken("gone")])
+    second = ScriptedSource("two")
+    told = Answered(question(**fields), first, second, folder=tmp_path)
+    assert isinstance(told.error, StreamBroken)
+    assert second.asked == []
+
+
+def test_what_is_the_requests_fault_goes_nowhere_else(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [InvalidRequest("bad")])
+    second = ScriptedSource("two")
+    told = Answered(question(), first, second, folder=tmp_path)
+    assert isinstance(told.error, InvalidRequest)
+    assert second.asked == []
+
+
+def test_an_answer_that_is_long_enough_ends_where_it_broke(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [*pieces("a", "b"), EngineDied("gone")])
+    second = ScriptedSource("two")
+    told = Answered(question(max_tokens=2), first, second, folder=tmp_path)
+    assert told.text == "ab"
+    assert told.chunks[-1].finish == "length"
+    assert second.asked == []
+
+
+def test_without_rules_nothing_leaves(tmp_path: Path) -> None:
+    cloud = ScriptedSource("cloud", pieces("a", tokens=1), place="cloud")
+    told = Answered(question(), cloud, folder=tmp_path)
+    assert isinstance(told.error, KeptHere)
+    assert "no rule file" in told.error.message
+    assert cloud.asked == []
+
+
+def test_broken_rules_let_nothing_leave(tmp_path: Path) -> None:
+    cloud = ScriptedSource("cloud", pieces("a", tokens=1), place="cloud")
+    told = Answered(question(), cloud, folder=tmp_path, rules="[unlabelled\n")
+    assert isinstance(told.error, KeptHere)
+    assert cloud.asked == []
+
+
+def test_a_failure_is_told_and_not_that_the_rules_forbid_the_rest(tmp_path: Path) -> None:
+    here = ScriptedSource("here", [EngineDied("gone")])
+    cloud = ScriptedSource("cloud", place="cloud")
+    assert isinstance(Answered(question(), here, cloud, folder=tmp_path).error, EngineDied)
+
+
+def test_hidden_words_come_back_and_are_hidden_again_from_the_next(tmp_path: Path) -> None:
+    first = ScriptedSource(
+        "one", [*pieces("Write to [EMA", "IL_1] "), StreamBroken("gone")], place="cloud"
+    )
+    second = ScriptedSource("two", pieces("[EMAIL_1] now.", tokens=3), place="cloud")
+    told = Answered(
+        question("Who is ann@example.org?"), first, second, folder=tmp_path, rules=HIDING
+    )
+    assert told.text == "Write to ann@example.org ann@example.org now."
+    for source in (first, second):
+        assert "ann@example.org" not in str(source.asked[0])
+    assert second.asked[0].partial is not None
+    assert second.asked[0].partial.text == "Write to [EMAIL_1] "
+
+
+def test_nobody_who_can_is_said_so(tmp_path: Path) -> None:
+    class Unable(ScriptedSource):
+        def refusal(self, request: GenerateRequest) -> str | None:
+            return "It takes no tools."
+
+    told = Answered(question(), Unable("one"), folder=tmp_path)
+    assert isinstance(told.error, UnsupportedFeature)
+    assert told.error.message == "It takes no tools."
+
+
+def seen(place: int, state: str, **fields: float) -> Seen:
+    return Seen(place, WorkerFacts(state=state, ttft=Quantiles(), **fields))  # type: ignore[arg-type]
+
+
+def test_who_works_goes_first_in_the_owners_order() -> None:
+    workers = [seen(0, "probing"), seen(1, "ok"), seen(2, "cooling"), seen(3, "refused"),
+               seen(4, "ok"), seen(5, "probing", in_flight=1)]  # fmt: skip
+    assert order(workers) == [1, 4, 0]
+
+
+def test_waiting_is_worth_it_only_for_those_who_cool() -> None:
+    assert soonest([seen(0, "refused")]) is None
+    assert soonest([seen(0, "cooling", again_in=7.0), seen(1, "cooling", again_in=3.0)]) == 3.0
