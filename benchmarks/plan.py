@@ -3,9 +3,9 @@
 `python -m benchmarks.plan [--models starter 0.5b 1b] [--rounds N] [--quick]`
 
 The planner times stand-ins of a model, a few layers of zeros; the whole model is then loaded in
-each layout and the same work is timed: a token of an answer behind a prompt, and the prompt. Layouts
-on a machine without a GPU are thread counts and sizes of a prompt's pieces; with one also the number
-of layers on the GPU. The error of a layout is |predicted - measured| / measured.
+each layout and the same work is timed: a token of an answer behind a prompt, and the prompt.
+Layouts on a machine without a GPU are thread counts and sizes of a prompt's pieces; with one also
+the number of layers on the GPU. The error of a layout is |predicted - measured| / measured.
 """
 
 import os

@@ -17,16 +17,12 @@ def test_plan_is_measured_once_and_kept(invoke: Invoke, home: Path) -> None:
     assert kept.stat().st_mtime_ns == before
     assert "all on the processor" in told
     assert "layers on the processor" in told
+    refused = invoke("plan", "--context", "1000000000")
+    assert refused.exit_code != 0
+    assert "are free" in refused.output
 
 
 def test_unknown_model_names_those_that_are_there(invoke: Invoke) -> None:
     result = invoke("plan", "nothing")
     assert result.exit_code != 0
     assert "Models here: starter" in result.output
-
-
-def test_what_does_not_fit_is_refused_with_figures(invoke: Invoke) -> None:
-    invoke("plan", "--json")
-    result = invoke("plan", "--context", "1000000000")
-    assert result.exit_code != 0
-    assert "are free" in result.output

@@ -1,6 +1,5 @@
 """The profile on disk: `machine.json`, whole or not at all, for the machine it tells of."""
 
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from msgspec import structs
 from ai_assistant.devices.probe import probe
 from ai_assistant.devices.profile import VERSION, Accelerator, Profile
 from ai_assistant.devices.source import Source
+from ai_assistant.protocol.files import write_whole
 
 FILE = "machine.json"
 
@@ -22,17 +22,7 @@ def utc_now() -> str:
 
 def save(folder: Path, profile: Profile) -> Path:
     """Put it in the place of the old one; raises `OSError` and leaves that."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = folder / f".{FILE}.{os.getpid()}"
-    try:
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(profile)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(folder / FILE)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(folder / FILE, msgspec.json.format(msgspec.json.encode(profile)) + b"\n")
     return folder / FILE
 
 

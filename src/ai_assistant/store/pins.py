@@ -1,6 +1,5 @@
 """System prompts that every model computes before it is ready: `pins.json` in the cache folder."""
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ai_assistant.protocol.errors import InvalidRequest, Unavailable
+from ai_assistant.protocol.files import write_whole
 from ai_assistant.protocol.frames import Pin
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -47,17 +47,7 @@ def write_pins(folder: Path, pins: Iterable[Pin]) -> None:
             raise InvalidRequest(
                 f"A pin cannot be named {pin.name!r}: use a to z, 0 to 9 and hyphens."
             )
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = folder / f".{_FILE}.{os.getpid()}"
-    try:
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(chosen)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(folder / _FILE)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(folder / _FILE, msgspec.json.format(msgspec.json.encode(chosen)) + b"\n")
 
 
 def _sorted(pins: Iterable[Pin]) -> tuple[Pin, ...]:

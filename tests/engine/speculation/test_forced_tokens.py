@@ -1,9 +1,10 @@
 """What a grammar leaves no choice about is guessed, and verified like any guess."""
 
+from tests.engine.conftest import MakeBench
+
 from ai_assistant.engine.intake import Intake
 from ai_assistant.protocol.frames import Generate
 from ai_assistant.protocol.requests import GenerateRequest, OutputFormat, Sampling, TextPrompt
-from tests.engine.conftest import MakeBench
 
 SCHEMA = {
     "type": "object",

@@ -1,13 +1,14 @@
 """The key that signs the log and the one that digests are made with, in one private file."""
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ai_assistant.protocol.files import write_whole
 
 NAME = "egress.key"
 
@@ -63,16 +64,5 @@ def read_keys(folder: Path) -> Keys | None:
 def make_keys(folder: Path) -> Keys:
     """New keys, written whole."""
     signing, digest = secrets.token_bytes(32), secrets.token_bytes(32)
-    write_private(folder / NAME, msgspec.json.encode(_Stored(signing.hex(), digest.hex())))
+    write_whole(folder / NAME, msgspec.json.encode(_Stored(signing.hex(), digest.hex())))
     return Keys(signing, digest)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Whole or not at all, and readable by its owner alone."""
-    part = path.with_name(f"{path.name}.part")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(handle)
-    part.replace(path)

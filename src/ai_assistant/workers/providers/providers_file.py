@@ -1,6 +1,5 @@
 """`providers.toml` in the folder of the settings: read as a whole, written whole or not at all."""
 
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from ai_assistant.protocol.errors import InvalidRequest, Unavailable
+from ai_assistant.protocol.files import write_whole
 from ai_assistant.workers.providers.provider import Provider, check
 
 FILE = "providers.toml"
@@ -88,18 +88,3 @@ def _document(path: Path) -> tomlkit.TOMLDocument:
 def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
     text: Any = tomlkit.dumps(document)  # pyright: ignore[reportUnknownMemberType]
     write_whole(path, str(text).encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` in the file's place, for the owner's eyes only. Raises `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from ai_assistant.workers.providers.providers_file import write_whole
+from ai_assistant.protocol.files import write_whole
 from ai_assistant.workers.remote.record import Record, RecordState
 
 FILE = "providers-seen.json"
