@@ -44,6 +44,11 @@ def test_only_a_near_tie_excuses_another_answer(text: str, tie: bool) -> None:
     assert is_tie(PATH, text) is tie
 
 
+@pytest.mark.parametrize(("text", "tie"), [("The cat slept", True), ("The cat lay", False)])
+def test_the_last_token_may_be_the_beginning_of_another(text: str, tie: bool) -> None:
+    assert is_tie(PATH[:4], text) is tie
+
+
 def test_growth_is_the_slope_after_the_first_third() -> None:
     samples = [(done, [100 + max(done, 3000) / 1000, 50.0]) for done in range(0, 9001, 100)]
     assert growth(samples, 0) == pytest.approx(1.0)

@@ -45,6 +45,8 @@ def test_check_shows_where_and_what_would_go(invoke: Invoke, home: Path) -> None
     assert "write to [EMAIL_1] soon." in output
     assert "alice" not in output
     told = json.loads(invoke("policy", "check", str(letter), "--json").output)
+    piped = json.loads(invoke("policy", "check", "-", "--json", stdin=letter.read_text()).output)
+    assert piped["decisions"] == told["decisions"]
     by_place = {one["destination"]: one["action"] for one in told["decisions"]}
     assert by_place == {
         "machine": "allow", "lan": "refuse", "cloud": "refuse", "openai@us": "redact"}  # fmt: skip

@@ -86,6 +86,8 @@ def check(
 ) -> None:
     """Show what is found in TEXT, or in the file of that name, and where it may go.
 
+    `-` reads standard input.
+
     What is found is not printed, only where it stands and what would be sent in its place.
 
     \b
@@ -120,6 +122,8 @@ class _Found(NamedTuple):
 
 
 def _content(text: str) -> str:
+    if text == "-":
+        return click.get_text_stream("stdin", errors="replace").read(_LARGEST)
     path = Path(text)
     try:
         if len(text) > 1000 or "\n" in text or not path.is_file():
