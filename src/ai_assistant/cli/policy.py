@@ -1,6 +1,7 @@
 """`ai-assistant policy`: the rules about what may leave, and what they say of a text."""
 
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,7 +124,7 @@ class _Found(NamedTuple):
 
 def _content(text: str) -> str:
     if text == "-":
-        return click.get_text_stream("stdin", errors="replace").read(_LARGEST)
+        return sys.stdin.buffer.read(_LARGEST).decode("utf-8", "replace")
     path = Path(text)
     try:
         if len(text) > 1000 or "\n" in text or not path.is_file():
