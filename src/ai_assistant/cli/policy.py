@@ -123,19 +123,22 @@ class _Found(NamedTuple):
 
 
 def _content(text: str) -> str:
-    if text == "-":
-        return sys.stdin.buffer.read(_LARGEST).decode("utf-8", "replace")
     path = Path(text)
     try:
-        if len(text) > 1000 or "\n" in text or not path.is_file():
+        if text == "-":
+            data = sys.stdin.buffer.read(_LARGEST + 1)
+        elif len(text) > 1000 or "\n" in text or not path.is_file():
             return text
-        if path.stat().st_size > _LARGEST:
-            raise CommandError(f"{path} is larger than {_LARGEST >> 20} MB.", "Check a part of it.")
-        return path.read_text(encoding="utf-8", errors="replace")
+        else:
+            with path.open("rb") as file:
+                data = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, PermissionError):
             raise
         return text
+    if len(data) > _LARGEST:
+        raise CommandError(f"{text} is larger than {_LARGEST >> 20} MB.", "Check a part of it.")
+    return data.decode("utf-8", "replace")
 
 
 def _destination(text: str) -> Destination:
