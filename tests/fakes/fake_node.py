@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ai_assistant.config import Settings
 from ai_assistant.protocol.status import ModelInfo
@@ -19,7 +20,9 @@ class FakeNode:
     ran: list[Settings] = field(default_factory=list[Settings])
     stopped: int = 0
 
-    def run(self, settings: Settings, *, announce: Callable[[str], None]) -> int:
+    def run(
+        self, settings: Settings, *, announce: Callable[[str], None], file: Path | None = None
+    ) -> int:
         self.ran.append(settings)
         if self.error:
             raise self.error
