@@ -11,7 +11,7 @@ from tests.scheduler.scripted_source import Line, ScriptedSource
 from ai_assistant.policy.egress.log import EgressLog
 from ai_assistant.policy.errors import KeptHere
 from ai_assistant.policy.gate import Gate
-from ai_assistant.policy.labels import destination_of
+from ai_assistant.policy.labels import Destination, destination_of
 from ai_assistant.policy.rules_file import RulesFile
 from ai_assistant.protocol.chunks import TokenChunk, Usage
 from ai_assistant.protocol.errors import (
@@ -204,6 +204,24 @@ def test_hidden_words_come_back_and_are_hidden_again_from_the_next(tmp_path: Pat
         assert "ann@example.org" not in str(source.asked[0])
     assert second.asked[0].partial is not None
     assert second.asked[0].partial.text == "Write to [EMAIL_1] "
+
+
+def test_whose_it_is_goes_to_our_own_engine_and_nowhere_else(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [FirstTokenTimeout("late")])
+    here = ScriptedSource("here", pieces("a", tokens=1))
+
+    async def ask() -> None:
+        log = EgressLog(tmp_path / "egress")
+        gate = Gate(RulesFile(tmp_path / "policy.toml"), log)
+        own = Candidate(here, Destination(name="m", reach="process"))
+        other = Candidate(first, destination_of(first.offer), first)
+        async for _ in relay(question(tenant="ann"), [other, own], gate):
+            pass
+        log.close()
+
+    asyncio.run(ask())
+    assert first.asked[0].tenant == ""
+    assert here.asked[0].tenant == "ann"
 
 
 def test_nobody_who_can_is_said_so(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ai_assistant.policy.errors import KeptHere, NotRecorded
 from ai_assistant.policy.examine import Examined, Examiner
 from ai_assistant.policy.labels import Destination, Facts, Labels, bound_for
 from ai_assistant.policy.redact import CannotRedact, Redacted, redact
-from ai_assistant.policy.request_text import with_texts
+from ai_assistant.policy.request_text import with_texts, without_owner
 from ai_assistant.policy.rules_file import RulesFile
 from ai_assistant.policy.vault import Entry, Vault
 from ai_assistant.protocol.egress import Departure, Outcome
@@ -54,7 +54,7 @@ class Outbound(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     """A request as one destination may have it. Made by `Gate.open` alone."""
 
     request: R
-    """With placeholders, without the tenant: give this to the worker."""
+    """With placeholders; beyond this process without the tenant: give this to the worker."""
     destination: Destination
     decision: Decision
     labels: Labels
@@ -120,8 +120,10 @@ class Gate:
             raise KeptHere(
                 f"It cannot go to {destination.name}: nothing can be hidden in its JSON."
             )
+        changed = with_texts(request, list(redacted.texts))
         outbound = Outbound(
-            request=with_texts(request, list(redacted.texts)),
+            # Our own engine keeps tenants apart by it.
+            request=changed if destination.reach == "process" else without_owner(changed),
             destination=destination,
             decision=decision,
             labels=examined.labels,

@@ -44,10 +44,14 @@ def texts_of(request: msgspec.Struct) -> Texts:
 
 
 def with_texts(request: R, texts: list[str]) -> R:
-    """The request with these texts; whose it is does not go with it."""
+    """The request with these texts."""
     rest = iter(texts)
-    changed = cast("R", _Walk(lambda _: next(rest)).struct(request, ""))
-    return msgspec.structs.replace(changed, tenant="") if hasattr(request, "tenant") else changed
+    return cast("R", _Walk(lambda _: next(rest)).struct(request, ""))
+
+
+def without_owner(request: R) -> R:
+    """Whose it is does not go with it."""
+    return msgspec.structs.replace(request, tenant="") if hasattr(request, "tenant") else request
 
 
 class _Walk:
