@@ -179,8 +179,7 @@ def _wake(loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
 
 
 def _build_scheduler(settings: config.Settings) -> Scheduler:
-    cpu = read_cpu()
-    cores = min(cpu.physical, cpu.usable, max(1, int(cpu.quota or cpu.usable)))
+    cores = read_cpu().compute_cores
 
     def make_worker(model: ModelInfo) -> tuple[Worker, int]:
         machine = Machine(cores=cores, memory_available=read_memory().available)

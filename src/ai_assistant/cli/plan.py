@@ -115,7 +115,7 @@ def _path(model: str | None, settings: config.Settings) -> Path:
 
 def _machine(gpu_memory: float | None) -> _Machine:
     cpu = read_cpu()
-    cores = min(cpu.physical, cpu.usable, max(1, int(cpu.quota or cpu.usable)))
+    cores = cpu.compute_cores
     report = ask_kernels()
     devices = report.devices if report else ()
     gpu = max(

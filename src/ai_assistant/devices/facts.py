@@ -38,6 +38,11 @@ class CpuFacts(msgspec.Struct, frozen=True, kw_only=True):
     quota: float | None
     """Cores' worth of time that a container may spend."""
 
+    @property
+    def compute_cores(self) -> int:
+        """Physical cores that can compute at once: affinity and quota taken off."""
+        return min(self.physical, self.usable, max(1, int(self.quota or self.usable)))
+
 
 class MemoryFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, a container's limit included."""

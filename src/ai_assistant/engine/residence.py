@@ -264,10 +264,9 @@ class Residence:
         """Let the retained sequences that are saved leave the context, and save a block of another:
         their cells slow every step by as much as a third."""
         for slot in self.cache.all_retained():
-            if self.saver.is_saved(slot) or not self.saver.save_block(slot):
-                self.release(slot)
-            else:
+            if self.saver.save_block(slot):
                 return
+            self.release(slot)
 
     def evict(self) -> bool:
         """The same at once: its cells are needed. False when nothing is retained."""

@@ -55,16 +55,12 @@ class Saver:
             durable = sequence.request.priority < Priority.BATCH
             self._save_whole(sequence.slot, durable=durable)
 
-    def is_saved(self, slot: int) -> bool:
-        """Whether nothing of a sequence is left to be saved."""
-        length = self._cache.length(slot)
-        return self._saved.get(slot, length) >= length
-
     def save_block(self, slot: int, *, pinned: bool = False) -> bool:
         """Save the first block that the tiers lack; False when they lack none."""
-        if self.is_saved(slot):
+        length = self._cache.length(slot)
+        saved = self._saved.get(slot, length)
+        if saved >= length:
             return False
-        length, saved = self._cache.length(slot), self._saved[slot]
         durable = slot not in self._passing
         if not self._shares_prefixes:
             self._saved[slot] = length

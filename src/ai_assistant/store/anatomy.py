@@ -17,18 +17,17 @@ def read_anatomy(path: Path) -> ModelAnatomy:
     for tensor in header.tensors:
         number = layer_of(tensor.name)
         (outside if number is None else layers[number]).append(tensor)
-    heads = int(header.of_architecture("attention.head_count", 0) or 0)
     return ModelAnatomy(
         architecture=str(header.facts.get("general.architecture", "unknown")),
         width=int(header.of_architecture("embedding_length", 0) or 0),
-        heads=heads,
+        heads=int(header.of_architecture("attention.head_count", 0) or 0),
         experts=int(header.of_architecture("expert_count", 0) or 0),
         experts_used=int(header.of_architecture("expert_used_count", 0) or 0),
         layers=tuple(_part(layers[number]) for number in sorted(layers)),
         embedding=_part([one for one in outside if one.name.startswith("token_embd")]),
         output=_part([one for one in outside if not one.name.startswith("token_embd")]),
         tied=not any(one.name.startswith("output.") for one in outside),
-        kv_bytes_per_token_layer=_kv_bytes(header, heads),
+        kv_bytes_per_token_layer=kv_bytes(header),
     )
 
 
@@ -50,8 +49,9 @@ def _part(tensors: list[TensorInfo]) -> LayerPart:
     return LayerPart(bytes=sum(types.values()), experts=experts, values=values, types=dict(types))
 
 
-def _kv_bytes(header: GgufHeader, heads: int) -> int:
-    """With a 16-bit cache; of the layer with the most."""
+def kv_bytes(header: GgufHeader) -> int:
+    """Of one token in one layer, with a 16-bit cache; of the layer with the most."""
+    heads = int(header.of_architecture("attention.head_count", 0) or 0)
     kv_heads = int(header.of_architecture("attention.head_count_kv", heads) or 0)
     head = int(header.of_architecture("embedding_length", 0) or 0) // heads if heads else 0
     key = int(header.of_architecture("attention.key_length", head) or 0)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ai_assistant.protocol.status import ModelInfo
+from ai_assistant.store.anatomy import kv_bytes
 from ai_assistant.store.gguf_header import GgufHeader, read_header
 
 STARTER = "starter"
@@ -38,6 +39,7 @@ def read_model(path: Path, model_id: str) -> ModelInfo:
     header = read_header(path)
     facts = header.facts
     architecture = str(facts.get("general.architecture", "unknown"))
+    layers = int(header.of_architecture("block_count", 0) or 0)
     return ModelInfo(
         id=model_id,
         name=str(facts.get("general.name") or path.stem),
@@ -49,7 +51,7 @@ def read_model(path: Path, model_id: str) -> ModelInfo:
         context_train=int(header.of_architecture("context_length", 0) or 0),
         embedding=_gives_vectors(header, architecture),
         licence=facts.get("general.license"),
-        kv_bytes_per_token=0 if architecture in _STATE_ONLY else _kv_bytes(header),
+        kv_bytes_per_token=0 if architecture in _STATE_ONLY else layers * kv_bytes(header),
     )
 
 
@@ -61,14 +63,3 @@ def _gives_vectors(header: GgufHeader, architecture: str) -> bool:
 def _quantisation(header: GgufHeader) -> str:
     """The type that most weights have."""
     return max(header.types, key=lambda name: header.types[name], default="none")
-
-
-def _kv_bytes(header: GgufHeader) -> int:
-    layers = int(header.of_architecture("block_count", 0) or 0)
-    heads = int(header.of_architecture("attention.head_count", 0) or 0)
-    kv_heads = int(header.of_architecture("attention.head_count_kv", heads) or 0)
-    hidden = int(header.of_architecture("embedding_length", 0) or 0)
-    head = hidden // heads if heads else 0
-    key = int(header.of_architecture("attention.key_length", head) or 0)
-    value = int(header.of_architecture("attention.value_length", head) or 0)
-    return layers * kv_heads * (key + value) * 2

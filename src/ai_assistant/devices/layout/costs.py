@@ -88,13 +88,12 @@ def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device
         return max(deep - flat, 0.0) / layers[1] / tokens / DEPTH
 
     attention = slower(1)
-    found = [size for name, size in long.memory.items() if name == f"compute/{device}"]
     return Costs(
         layer=Curve(tuple(steps), tuple(each)),
         outside=Curve(tuple(steps), tuple(rest)),
         attention=attention,
         tiled=slower(DEPTH) or attention,
-        compute_bytes=sum(found),
+        compute_bytes=long.memory.get(f"compute/{device}", 0),
     )
 
 
