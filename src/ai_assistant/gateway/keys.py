@@ -11,7 +11,7 @@ from itertools import takewhile
 import msgspec
 
 from ai_assistant.protocol.errors import InvalidRequest
-from ai_assistant.protocol.requests import Priority
+from ai_assistant.protocol.requests import Bounds, Priority
 
 CLASSES = {priority.name.lower(): priority for priority in Priority}
 WEIGHTS = (0.01, 100.0)
@@ -35,6 +35,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     ceiling: Priority = Priority.INTERACTIVE
     """The most urgent class that this key may ask for."""
     weight: float = 1.0
+    bounds: Bounds = Bounds()
+    """What may become of its text, whatever the rules allow."""
 
     def standing(self, asked: Priority | None) -> Standing:
         """What a request gets: normal unless it asks for something, and never above the ceiling."""

@@ -11,11 +11,13 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from ai_assistant.policy.scan import Part
-from ai_assistant.protocol.requests import Partial, ToolCall
+from ai_assistant.protocol.requests import Origin, Partial, ToolCall
 
 R = TypeVar("R", bound=msgspec.Struct)
 
-_UNREAD = frozenset({"request_id", "model", "role", "kind", "mode", "tenant", "priority"})
+_UNREAD = frozenset(
+    {"request_id", "model", "role", "kind", "mode", "tenant", "priority", "origin"}
+)
 """Fields whose values come from lists of known words, or never leave."""
 _JSON = {(ToolCall, "arguments")}
 _LARGE = 10**6
@@ -50,8 +52,10 @@ def with_texts(request: R, texts: list[str]) -> R:
 
 
 def without_owner(request: R) -> R:
-    """Whose it is does not go with it."""
-    return msgspec.structs.replace(request, tenant="") if hasattr(request, "tenant") else request
+    """Whose it is and how it came does not go with it."""
+    if not hasattr(request, "tenant"):
+        return request
+    return msgspec.structs.replace(request, tenant="", origin=Origin())
 
 
 class _Walk:

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ai_assistant.protocol.routing import Wishes
+
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call that the model made in an earlier turn. `arguments` is JSON text."""
@@ -114,6 +116,35 @@ class Priority(IntEnum):
     BATCH = 2
 
 
+class Bounds(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key says of everything that it asks; the owner's rules can only be stricter."""
+
+    labels: tuple[str, ...] = ()
+    """Labels that all of its requests have, whatever is in them."""
+    regions: tuple[str, ...] = ()
+    """The only regions whose clouds its text may reach; empty: those that the rules allow."""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a request came, beside whose it is: what the owner's rules may look at.
+
+    Made in one place, `gateway/origin.py`. It never leaves this machine.
+    """
+
+    endpoint: str = ""
+    """The path, such as `/v1/chat/completions`."""
+    client: str = ""
+    """As the client names itself, the `User-Agent`."""
+    conversation: str = ""
+    """Its id, where the client gives one."""
+    bounds: Bounds = Bounds()
+    """Of the key and of the request itself."""
+    job: str = ""
+    """The batch that it is a line of."""
+    spill: bool = False
+    """A line of a batch that is late: it may go to a cloud although a model here would do it."""
+
+
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens, please."""
 
@@ -137,6 +168,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Go on after the end token, to `max_tokens`: for benchmarks."""
     partial: Partial | None = None
     """Yield only what comes after this; who cannot raises `CannotContinue`."""
+    wishes: Wishes | None = None
+    """What the client, or its key, wishes of whoever answers."""
+    origin: Origin = Origin()
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -151,6 +185,9 @@ class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Read the names of control tokens in a text as these tokens."""
     pieces: bool = False
     """Give the bytes of each token, too."""
+    priority: Priority = Priority.NORMAL
+    tenant: str = ""
+    origin: Origin = Origin()
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -161,3 +198,6 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     inputs: tuple[TextPrompt | TokenPrompt, ...]
     query: str | None = None
     """Of a reranking model: how well each input answers this, as a vector of one number."""
+    priority: Priority = Priority.NORMAL
+    tenant: str = ""
+    origin: Origin = Origin()
