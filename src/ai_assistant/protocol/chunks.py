@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from ai_assistant.protocol.routing import Served
+
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
@@ -42,6 +44,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int = 0
     estimated: bool = False
     """Counted from the text, because the provider did not say."""
+    cost: float | None = None
+    """US dollars that a provider takes for it; None: unknown. Our own engines leave it out."""
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,8 @@ class TokenChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timings: Timings | None = None
     stop: str | None = None
     """With `finish`: the stop string that was found, if one was."""
+    served: Served | None = None
+    """Who answers: in the first piece and in the last; put in by the scheduler."""
 
 
 class Tokenization(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
