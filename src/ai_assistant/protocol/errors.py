@@ -128,6 +128,12 @@ class AccessDenied(RequestError):
     code = "invalid_api_key"
 
 
+class ModelNotAllowed(RequestError):
+    """The key may not use this model."""
+
+    code = "model_not_allowed"
+
+
 # The server is at fault or busy: the same request may succeed later.
 class Unavailable(AssistantError):
     """Try again after `retry_after` seconds."""
@@ -146,6 +152,18 @@ class Overloaded(Unavailable):
     """Too many requests wait already."""
 
     code = "overloaded"
+
+
+class RateLimited(Unavailable):
+    """Whoever asks has had what its key allows for now; `retry_after` says when there is more."""
+
+    code = "rate_limit_exceeded"
+
+
+class BudgetSpent(RateLimited):
+    """The money of the day or the month is spent, or what this could cost is more than is left."""
+
+    code = "insufficient_quota"
 
 
 class ShuttingDown(Unavailable):
