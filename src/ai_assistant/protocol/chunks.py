@@ -44,8 +44,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int = 0
     estimated: bool = False
     """Counted from the text, because the provider did not say."""
-    cost: float | None = None
-    """US dollars that a provider takes for it; None: unknown. Our own engines leave it out."""
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
