@@ -4,11 +4,14 @@ import signal
 import sys
 from collections.abc import Callable
 
+import msgspec
+
 from ai_assistant.engine.channel import Orders, Reports, claim_standard_streams
 from ai_assistant.engine.embedder import Embedder, EmbedIntake
 from ai_assistant.engine.engine import Engine
 from ai_assistant.engine.intake import Intake
 from ai_assistant.engine.kernels import LoadError, Model
+from ai_assistant.engine.kernels.placement import Placement
 from ai_assistant.protocol.errors import AssistantError, ModelLoadFailed
 from ai_assistant.protocol.frames import (
     EnginePlan,
@@ -50,6 +53,7 @@ def _build(plan: EnginePlan, orders: Orders, reports: Reports) -> Engine | Embed
         plan.model_path,
         gpu_layers=plan.gpu_layers,
         share_weights=plan.share_weights,
+        placement=msgspec.convert(plan, Placement, from_attributes=True),
         on_progress=_teller(reports),
     )
     if plan.embedding:
@@ -60,7 +64,7 @@ def _build(plan: EnginePlan, orders: Orders, reports: Reports) -> Engine | Embed
     if not model.generates:
         raise LoadError("models of this kind do not write text from left to right")
     engine = Engine(plan, model, orders, reports)
-    intake = Intake(model, plan.context_limit)
+    engine.intake = intake = Intake(model, plan.context_limit)
     orders.start(intake.prepare)
     engine.warm_up(intake.pinned(plan.pins))
     return engine

@@ -7,14 +7,17 @@ driver that crashes takes this process with it and nobody else.
 import os
 import sys
 import time
-from array import array
 from itertools import groupby
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from ai_assistant.engine.kernels import Context, LoadError, Model, NoRoom
 from ai_assistant.engine.kernels.context import DecodeError
+from ai_assistant.engine.kernels.devices import devices
 from ai_assistant.engine.kernels.libllama import memory
+from ai_assistant.engine.kernels.placement import Placement
 from ai_assistant.protocol.layout import Case, Timed, Trial, TrialReport
 
 LEAST, MOST = 2, 40
@@ -26,79 +29,129 @@ LONG = 5.0
 def run(trial: Trial) -> TrialReport:
     """Load, time, report; what the kernels refuse is an `error`, not an exception."""
     memory.clear()
+    free = _free()
     begun = time.perf_counter()
     try:
-        model = Model(trial.path, gpu_layers=trial.gpu_layers, share_weights=trial.share_weights)
+        placement = msgspec.convert(trial, Placement, from_attributes=True)
+        model = Model(
+            trial.path,
+            gpu_layers=trial.gpu_layers,
+            share_weights=trial.share_weights,
+            placement=placement,
+        )
         context = _context(model, trial)
         loaded = time.perf_counter() - begun
         times = tuple(_times(context, trial))
     except (LoadError, NoRoom, DecodeError, MemoryError) as error:
         return TrialReport(error=str(error) or type(error).__name__, memory=dict(memory))
-    return TrialReport(times=times, load_seconds=loaded, memory=dict(memory))
+    taken = {f"taken/{name}": max(free.get(name, 0) - now, 0) for name, now in _free().items()}
+    return TrialReport(times=times, load_seconds=loaded, memory=memory | taken)
+
+
+def _free() -> dict[str, int]:
+    """Bytes that the GPUs say are free."""
+    return {one.name: one.memory_free for one in devices() if one.kind in ("gpu", "igpu")}
 
 
 def _context(model: Model, trial: Trial) -> Context:
-    cells = max(case.depth + case.tokens for case in trial.cases) + 1
+    cells = max(case.depth * case.streams + case.tokens for case in trial.cases) + 1
     return Context(
         model,
         cells=-(-cells // 256) * 256,
-        sequences=1,
+        sequences=max(case.streams for case in trial.cases),
         chunk=trial.chunk,
-        outputs=1,
+        outputs=max(case.streams for case in trial.cases),
         threads=trial.threads,
         threads_batch=trial.threads,
         kv_type=trial.kv_type,
+        kv_on_gpu=trial.kv_on_gpu,
+        op_offload=trial.op_offload,
     )
 
 
 def _times(context: Context, trial: Trial) -> list[Timed]:
     """The cases by depth, so that each depth is filled once."""
     times: list[Timed] = []
-    filled = 0
-    for depth, cases in groupby(sorted(trial.cases, key=lambda one: one.depth), _depth):
-        while filled < depth:
-            count = min(depth - filled, trial.chunk)
-            _step(context, filled, count)
-            filled += count
-        times += [Timed(case, _seconds(context, case, trial)) for case in cases]
+    steps = _Steps(context, trial)
+    for depth, cases in groupby(sorted(trial.cases, key=_order), lambda one: one.depth):
+        steps.fill(depth)
+        times += [Timed(case, _seconds(steps, case, trial)) for case in cases]
     return times
 
 
-def _depth(case: Case) -> int:
-    return case.depth
+def _order(case: Case) -> tuple[int, int]:
+    return case.depth, case.streams
 
 
-def _seconds(context: Context, case: Case, trial: Trial) -> float:
+def _seconds(steps: "_Steps", case: Case, trial: Trial) -> float:
     """The time of a step in peace: the least. Others only ever make it slower."""
-    first = _timed(context, case, trial)  # touches pages, builds graphs
+    steps.open(case)
+    first = steps.timed(case)  # touches pages, builds graphs
     if first > LONG:
         return first
-    seconds = [_timed(context, case, trial) for _ in range(LEAST)]
+    seconds = [steps.timed(case) for _ in range(LEAST)]
     while len(seconds) < MOST and sum(seconds) < trial.seconds:
-        seconds.append(_timed(context, case, trial))
+        seconds.append(steps.timed(case))
     return min(seconds)
 
 
-def _timed(context: Context, case: Case, trial: Trial) -> float:
-    """Seconds of a step of so many tokens, computed in pieces where the chunk is smaller."""
-    begun = time.perf_counter()
-    for start in range(0, case.tokens, trial.chunk):
-        count = min(trial.chunk, case.tokens - start)
-        _step(context, case.depth + start, count)
-    seconds = time.perf_counter() - begun
-    if case.depth:
-        context.trim(0, case.depth)
-    else:
-        context.clear()
-    return seconds
+class _Steps:
+    """A context that is brought back to the same depth after each step."""
 
+    def __init__(self, context: Context, trial: Trial) -> None:
+        self._context = context
+        self._chunk = trial.chunk
+        self._variety = trial.tokens
+        self._depth = 0
+        self._open = 1
+        self._state: NDArray[np.uint8] | None = None
 
-def _step(context: Context, start: int, count: int) -> None:
-    batch = context.batch
-    batch.clear()
-    batch.add(0, start, array("i", [0] * count), 1)
-    context.decode(batch)
-    context.logits(1)[0, 0]
+    def fill(self, depth: int) -> None:
+        """Let the first sequence have so many tokens."""
+        for sequence in range(1, self._open):
+            self._context.drop(sequence)
+        self._open = 1
+        for start in range(self._depth, depth, self._chunk):
+            self._step([(0, start, min(depth - start, self._chunk))])
+        self._depth = depth
+        self._state = self._context.save(0) if depth else None
+
+    def open(self, case: Case) -> None:
+        """Give each of the case's streams a copy of the first sequence."""
+        for sequence in range(self._open, case.streams):
+            self._reset(sequence)
+        self._open = max(self._open, case.streams)
+
+    def timed(self, case: Case) -> float:
+        """Seconds of a step of so many tokens, computed in pieces where the chunk is smaller."""
+        begun = time.perf_counter()
+        if case.streams > 1:
+            each = case.tokens // case.streams
+            self._step([(number, self._depth, each) for number in range(case.streams)])
+        else:
+            for start in range(0, case.tokens, self._chunk):
+                count = min(self._chunk, case.tokens - start)
+                self._step([(0, self._depth + start, count)])
+        seconds = time.perf_counter() - begun
+        for sequence in range(case.streams):
+            if not self._depth or not self._context.trim(sequence, self._depth):
+                self._reset(sequence)
+        return seconds
+
+    def _reset(self, sequence: int) -> None:
+        self._context.drop(sequence)
+        if self._state is not None and not self._context.restore(sequence, self._state):
+            raise NoRoom
+
+    def _step(self, pieces: list[tuple[int, int, int]]) -> None:
+        """Sequence, position and tokens of each."""
+        batch = self._context.batch
+        batch.clear()
+        for sequence, start, count in pieces:
+            first = start + 7 * sequence
+            batch.add(sequence, start, [(first + i) % self._variety for i in range(count)], 1)
+        self._context.decode(batch)
+        self._context.logits(len(pieces))[0, 0]
 
 
 def main() -> None:

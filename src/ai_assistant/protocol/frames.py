@@ -6,7 +6,7 @@ means that the other side is gone.
 """
 
 import struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
@@ -35,6 +35,10 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
     system: str
 
 
+LoadMode = Literal["auto", "mmap", "read", "direct"]
+"""How a file comes into memory: mapped, read, or read past the page cache."""
+
+
 class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     """How one model is laid out on this machine: decided outside, obeyed by the engine."""
 
@@ -54,6 +58,18 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     threads_batch: int
     gpu_layers: int = -1
     """-1: all, on machines that have a GPU."""
+    feeds_on_cpu: int = 0
+    """Layers, the first ones, whose feed-forward weights (of a mixture: its experts) stay in main
+    memory although the rest of the layer is on a GPU."""
+    tensor_split: tuple[float, ...] = ()
+    """Shares of the layers on each GPU, in the kernels' order; empty: by their free memory."""
+    kv_on_gpu: bool = True
+    """The KV cache of a layer lies where the layer is; else in main memory."""
+    op_offload: bool = True
+    """Large steps of layers in main memory are computed on the GPU."""
+    host_buffers: bool = True
+    """Weights in main memory lie where a GPU fetches them quickly; else as the processor likes."""
+    load_mode: LoadMode = "auto"
     share_weights: bool = False
     """Use the file's own pages, which processes share, instead of a quicker copy of them."""
     kv_type: str = "f16"
@@ -112,7 +128,29 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     drain: bool = True
 
 
-Order = Load | Generate | Embed | Tokenize | Abort | Shutdown
+class Move(msgspec.Struct, frozen=True, tag="move"):
+    """Go on with this plan, for the same weights; `Moved` answers."""
+
+    plan: EnginePlan
+
+
+class HandOver(msgspec.Struct, frozen=True, tag="hand_over"):
+    """Stand still and write all sequences to this file; `HandedOver` answers."""
+
+    path: str
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """Nobody took them over: go on with them."""
+
+
+class TakeOver(msgspec.Struct, frozen=True, tag="take_over"):
+    """Go on with the sequences in this file; `TakenOver` answers."""
+
+    path: str
+
+
+Order = Load | Generate | Embed | Tokenize | Abort | Shutdown | Move | HandOver | Resume | TakeOver
 
 
 # Reports: engine to node.
@@ -167,7 +205,44 @@ class Report(msgspec.Struct, frozen=True, tag="status"):
     status: EngineStatus
 
 
-EngineReport = Progress | Ready | LoadFailed | Chunks | Embedded | Tokenized | Failed | Report
+class Moved(msgspec.Struct, frozen=True, tag="moved"):
+    """The streams stood still for so many seconds; with an error the old plan is still in use."""
+
+    seconds: float
+    sequences: int
+    error: ErrorInfo | None = None
+
+
+class HandedOver(msgspec.Struct, frozen=True, tag="handed_over"):
+    """The sequences are in the file and wait; with an error they go on here."""
+
+    sequences: int = 0
+    bytes: int = 0
+    error: ErrorInfo | None = None
+
+
+class TakenOver(msgspec.Struct, frozen=True, tag="taken_over"):
+    """The sequences go on here; with an error none does."""
+
+    sequences: int = 0
+    restored: int = 0
+    """Of them with their KV cells; the others are computed again."""
+    error: ErrorInfo | None = None
+
+
+EngineReport = (
+    Progress
+    | Ready
+    | LoadFailed
+    | Chunks
+    | Embedded
+    | Tokenized
+    | Failed
+    | Report
+    | Moved
+    | HandedOver
+    | TakenOver
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _orders = msgspec.msgpack.Decoder(Order)

@@ -9,6 +9,9 @@ class LayerPart(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     experts: int = 0
     """Of these: experts of a mixture, of which each token needs a few."""
+    feeds: int = 0
+    """Of these: what may stay in main memory while the layer is on a GPU: its feed-forward
+    weights; of a mixture its experts."""
     values: int = 0
     types: dict[str, int] = {}
     """Bytes by tensor type."""
@@ -43,7 +46,9 @@ class Case(msgspec.Struct, frozen=True):
 
     tokens: int
     depth: int = 0
-    """Tokens that the sequence has before it."""
+    """Tokens that the sequence has before it, or each of the streams."""
+    streams: int = 1
+    """Sequences that the tokens belong to, as many to each."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +62,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     chunk: int = 512
     """The largest step that the kernels compute in one piece."""
     share_weights: bool = False
+    feeds_on_cpu: int = 0
+    tensor_split: tuple[float, ...] = ()
+    kv_on_gpu: bool = True
+    op_offload: bool = True
+    host_buffers: bool = True
+    load_mode: str = "auto"
+    tokens: int = 1
+    """How many different tokens it is fed with: those with the smallest numbers, in turns."""
     seconds: float = 1.0
     """What the repetitions of one case may take together, beyond the first."""
 
@@ -75,5 +88,6 @@ class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
     load_seconds: float = 0.0
     memory: dict[str, int] = {}
     """Bytes by what they are for and where they are, as the kernels' log says:
-    `weights/CPU_Mapped`, `kv/CUDA0`, `compute/CUDA0`, `output/CPU`."""
+    `weights/CPU_Mapped`, `kv/CUDA0`, `compute/CUDA0`, `output/CPU`. `taken/CUDA0` is what the
+    device itself says that is missing afterwards, of all uses together."""
     error: str | None = None

@@ -40,6 +40,8 @@ class Context:
         threads_batch: int,
         kv_type: str = "f16",
         embedding: bool = False,
+        kv_on_gpu: bool = True,
+        op_offload: bool = True,
     ) -> None:
         """`chunk` tokens and `outputs` rows of logits at most per call. Raises `LoadError`."""
         self.model = model
@@ -57,6 +59,7 @@ class Context:
         params.n_threads, params.n_threads_batch = threads, threads_batch
         params.type_k = params.type_v = KV_TYPES[kv_type]
         params.kv_unified = True
+        params.offload_kqv, params.op_offload = kv_on_gpu, op_offload
         params.embeddings = embedding
         complaints.clear()
         self.handle: Any = llama.llama_init_from_model(model.handle, params)

@@ -72,6 +72,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_backend_free": (None, [_pointer]),
     "ggml_backend_reg_name": (_text, [_pointer]),
     "ggml_backend_reg_get_proc_address": (_pointer, [_pointer, _text]),
+    "ggml_backend_cpu_buffer_type": (_pointer, []),
     "ggml_backend_get_default_buffer_type": (_pointer, [_pointer]),
     "ggml_backend_alloc_ctx_tensors_from_buft": (_pointer, [_pointer, _pointer]),
     "ggml_backend_buft_alloc_buffer": (_pointer, [_pointer, _size]),

@@ -7,6 +7,7 @@ from typing import Any
 
 from ai_assistant.engine.kernels import libllama
 from ai_assistant.engine.kernels.libllama import llama
+from ai_assistant.engine.kernels.placement import Placement, place
 from ai_assistant.engine.kernels.vocabulary import Vocabulary
 
 
@@ -23,6 +24,7 @@ class Model:
         *,
         gpu_layers: int = -1,
         share_weights: bool = False,
+        placement: Placement | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
         """Load `path`; `on_progress` hears 0 to 1. Raises `LoadError`.
@@ -34,6 +36,7 @@ class Model:
         params = llama.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = not share_weights
+        kept = place(params, placement or Placement())
 
         def report(fraction: float, _data: object) -> bool:
             if on_progress:
@@ -45,12 +48,13 @@ class Model:
         libllama.complaints.clear()
         libllama.weights.clear()
         self.handle: Any = llama.llama_model_load_from_file(path.encode(), params)
-        del callback
+        del callback, kept
         if not self.handle:
             raise LoadError("; ".join(libllama.complaints) or "the kernels gave no reason")
         self.vocabulary = Vocabulary(self.handle)
         self.weights = dict(libllama.weights)
         self._gpu_layers = gpu_layers
+        self._feeds_on_cpu = bool(placement and placement.feeds_on_cpu)
 
     def close(self) -> None:
         """Free the memory."""
@@ -72,6 +76,7 @@ class Model:
     def all_on_gpu(self) -> bool:
         """Whether every layer lies on a GPU: the processor only looks up the tokens' embeddings."""
         wanted = self._gpu_layers < 0 or self._gpu_layers > llama.llama_model_n_layer(self.handle)
+        wanted = wanted and not self._feeds_on_cpu
         return wanted and any(not kind.startswith("CPU") for kind in self.weights)
 
     @cached_property
