@@ -85,8 +85,9 @@ def launched(
     port: int,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    healthy: str = "/health",
 ) -> Iterator[Server]:
-    """Start `command`, wait until its /health says 200, end it and its children afterwards."""
+    """Start `command`, wait until `healthy` says 200, end it and its children afterwards."""
     log = BENCH / "logs" / f"{name}-{port}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -100,7 +101,7 @@ def launched(
         )
     server = Server(name, "127.0.0.1", port, psutil.Process(child.pid), log)
     try:
-        _wait_healthy(server, child)
+        _wait_healthy(server, child, healthy)
         yield server
     finally:
         _end(server, child)
@@ -113,14 +114,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_healthy(server: Server, child: subprocess.Popen[bytes]) -> None:
+def _wait_healthy(server: Server, child: subprocess.Popen[bytes], path: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if child.poll() is not None:
             raise RuntimeError(f"{server.name} ended at its start:\n{server.words()}")
         with (
             contextlib.suppress(URLError, ConnectionError, TimeoutError),
-            urlopen(f"http://{server.host}:{server.port}/health", timeout=5) as response,
+            urlopen(f"http://{server.host}:{server.port}{path}", timeout=5) as response,
         ):
             if response.status == 200:
                 return

@@ -16,11 +16,13 @@ import msgspec
 
 from ai_assistant.policy.answer import AnswerRestorer
 from ai_assistant.policy.decide import Decision, decide
+from ai_assistant.policy.egress.clerk import Clerk
 from ai_assistant.policy.egress.log import EgressLog
 from ai_assistant.policy.egress.record import Record
 from ai_assistant.policy.errors import KeptHere, NotRecorded
 from ai_assistant.policy.examine import Examined, Examiner
-from ai_assistant.policy.labels import Destination, Facts, Labels, bound_for
+from ai_assistant.policy.labels import Destination, Facts, Labels, bound_for, facts_of
+from ai_assistant.policy.memory import Memory
 from ai_assistant.policy.redact import CannotRedact, Redacted, redact
 from ai_assistant.policy.request_text import with_texts, without_owner
 from ai_assistant.policy.rules_file import RulesFile
@@ -58,9 +60,7 @@ class Outbound(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     destination: Destination
     decision: Decision
     labels: Labels
-    """Keep them with the conversation."""
     vault: Vault
-    """Keep it with the conversation, in memory."""
     hidden: dict[str, int]
     """Placeholders put in, by label."""
 
@@ -78,24 +78,47 @@ class Gate:
         self,
         rules: RulesFile,
         log: EgressLog,
+        memory: Memory | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`memory`: what sticks to conversations; without one that is forgotten at the end."""
         self._examiner = Examiner(rules)
         self._log = log
+        self._memory = memory or Memory()
+        self._clerk = Clerk(log)
         self._clock = clock
         self._permits: OrderedDict[tuple[str, str], _Permit] = OrderedDict()
         self._away: dict[tuple[str, str], list[str]] = {}
 
-    def examine(self, request: msgspec.Struct, facts: Facts) -> Examined:
-        """Read the request once; everything else goes on from this."""
-        return self._examiner.examine(request, facts)
+    def examine(self, request: msgspec.Struct, facts: Facts | None = None) -> Examined:
+        """Read the request once; everything else goes on from this.
+
+        What is found sticks to its conversation. `facts` says more than the request itself.
+        """
+        facts = _joined(facts_of(request), facts)
+        talk = self._memory.conversation(request, facts)
+        carried = facts.carried | self._memory.labels(talk)
+        examined = self._examiner.examine(request, msgspec.structs.replace(facts, carried=carried))
+        self._memory.keep(talk, examined.labels)
+        return msgspec.structs.replace(examined, conversation=talk)
+
+    def must_read(self, request: msgspec.Struct) -> bool:
+        """Whether also a request that stays in this process must be examined.
+
+        It names its conversation, has labels that are not in its text, or a rule keeps some text
+        even from our own engines.
+        """
+        facts = facts_of(request)
+        if facts.conversation or facts.declared:
+            return True
+        return self._examiner.refuses or bool(self._examiner.given(facts))
 
     def decide(
         self, examined: Examined, destinations: Sequence[Destination]
     ) -> tuple[Decision, ...]:
         """For each destination whether the request may go there, and why: for routing."""
-        return decide(examined.labels, examined.rules, destinations)
+        return decide(examined.labels, examined.rules, destinations, regions=examined.regions)
 
     async def open(
         self,
@@ -104,22 +127,26 @@ class Gate:
         destination: Destination,
         *,
         request_id: str,
-        vault: Vault = Vault(),  # noqa: B008 -- a frozen value
+        vault: Vault | None = None,
     ) -> Outbound[R]:
         """The request as it may go there; raises `KeptHere` and `NotRecorded`.
 
-        `request` must be the one that was examined.
+        `request` must be the one that was examined. Without `vault` the placeholders are those of
+        its conversation.
         """
         (decision,) = self.decide(examined, [destination])
         if decision.action == "refuse":
             await self._refused(decision, examined, request_id)
             raise KeptHere(_explained(decision))
-        redacted = self._redacted(examined, decision, vault)
+        talk = examined.conversation
+        given = self._memory.vault(talk) if vault is None else vault
+        redacted = self._redacted(examined, decision, given)
         if redacted is None:
             await self._refused(decision, examined, request_id)
             raise KeptHere(
                 f"It cannot go to {destination.name}: nothing can be hidden in its JSON."
             )
+        self._memory.keep_vault(talk, redacted.vault)
         changed = with_texts(request, list(redacted.texts))
         outbound = Outbound(
             # Our own engine keeps tenants apart by it.
@@ -151,7 +178,7 @@ class Gate:
             raise KeptHere(f"Nothing was sent to {where.name}: protected text was still in it.")
         identity = secrets.token_hex(8)
         record = self._record(departure, permit, "sent", identity, "")
-        writing = asyncio.ensure_future(asyncio.to_thread(self._commit, record, departure.body))
+        writing = self._clerk.commit(record, departure.body)
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
@@ -199,10 +226,6 @@ class Gate:
             return
         self._away.setdefault(_key(departure), []).insert(0, identity)
         self.came_back(departure, "cancelled", error="not_sent")
-
-    def _commit(self, record: Record, body: bytes) -> None:
-        digest = self._log.digest(body)
-        self._log.commit(msgspec.structs.replace(record, digest=digest, bytes=len(body)))
 
     def _redacted(self, examined: Examined, decision: Decision, vault: Vault) -> Redacted | None:
         kept = {name: rule.restore for name, rule in examined.rules.labels.items()}
@@ -261,6 +284,22 @@ class Gate:
             reason=reason,
             rules=permit.rules,
         )
+
+
+def _joined(facts: Facts, more: Facts | None) -> Facts:
+    """Both; where they differ the latter counts, and labels are united."""
+    if more is None:
+        return facts
+    return Facts(
+        tenant=more.tenant or facts.tenant,
+        model=more.model or facts.model,
+        endpoint=more.endpoint or facts.endpoint,
+        client=more.client or facts.client,
+        conversation=more.conversation or facts.conversation,
+        carried=facts.carried | more.carried,
+        declared=facts.declared | more.declared,
+        regions=more.regions or facts.regions,
+    )
 
 
 def _key(departure: Departure) -> tuple[str, str]:

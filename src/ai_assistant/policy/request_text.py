@@ -4,6 +4,7 @@ The walk goes over all fields of all structs, so that a field which is added lat
 without anybody remembering to.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar, cast
@@ -15,9 +16,7 @@ from ai_assistant.protocol.requests import Origin, Partial, ToolCall
 
 R = TypeVar("R", bound=msgspec.Struct)
 
-_UNREAD = frozenset(
-    {"request_id", "model", "role", "kind", "mode", "tenant", "priority", "origin"}
-)
+_UNREAD = frozenset({"request_id", "model", "role", "kind", "mode", "tenant", "priority", "origin"})
 """Fields whose values come from lists of known words, or never leave."""
 _JSON = {(ToolCall, "arguments")}
 _LARGE = 10**6
@@ -58,6 +57,11 @@ def without_owner(request: R) -> R:
     return msgspec.structs.replace(request, tenant="", origin=Origin())
 
 
+@functools.cache
+def _readable(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(name for name in kind.__struct_fields__ if name not in _UNREAD)
+
+
 class _Walk:
     """Visits every text; `opaque` tells that there was something else."""
 
@@ -70,13 +74,11 @@ class _Walk:
         role: object = getattr(value, "role", None)
         voice = role if isinstance(role, str) else voice
         changed: dict[str, Any] = {}
-        for field in msgspec.structs.fields(value):
-            if field.name in _UNREAD:
-                continue
-            before: object = getattr(value, field.name)
-            after = self._field(value, field.name, before, voice)
+        for name in _readable(type(value)):
+            before: object = getattr(value, name)
+            after = self._field(value, name, before, voice)
             if after is not before:
-                changed[field.name] = after
+                changed[name] = after
         return msgspec.structs.replace(value, **changed) if changed else value
 
     def _field(self, owner: msgspec.Struct, name: str, value: object, voice: str) -> object:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,14 +39,26 @@ class EgressLog:
     def digest(self, data: bytes) -> str:
         """The keyed digest of what leaves; raises `NotRecorded`."""
         with self._writing:
-            return self._opened().keys.digest(data)
+            keys = self._opened().keys
+        return keys.digest(data)
+
+    def commit_all(self, departures: Sequence[tuple[Record, bytes]]) -> None:
+        """Write records with the digests of what leaves, as `commit` does, in one go."""
+        if departures:
+            self._commit([
+                msgspec.structs.replace(record, digest=self.digest(body), bytes=len(body))
+                for record, body in departures
+            ])  # fmt: skip
 
     def commit(self, record: Record) -> None:
         """Write a record and return when it outlives a power cut; raises `NotRecorded`.
 
         Threads that commit at the same time share one sync.
         """
-        written = self._append(record)
+        self._commit([record])
+
+    def _commit(self, records: Sequence[Record]) -> None:
+        written = self._append(records, anchored=True)
         with self._syncing:
             current = self._open
             if current is None:
@@ -66,24 +78,30 @@ class EgressLog:
         raise refusal
 
     def note(self, record: Record) -> None:
-        """Write a record that a power cut may take, a `kill -9` not; raises `NotRecorded`."""
-        self._append(record)
+        """Write a record that a power cut may take, a `kill -9` not; raises `NotRecorded`.
+
+        The anchor knows it from the next departure on, or from the end of the program.
+        """
+        self._append([record], anchored=False)
 
     def close(self) -> None:
         """Give the file back to other programs."""
         with self._writing, self._syncing:
             if self._open is not None:
                 with contextlib.suppress(OSError):
+                    self._open.anchor()
                     os.fsync(self._open.handle)
                 self._abandon()
 
-    def _append(self, record: Record) -> int:
+    def _append(self, records: Sequence[Record], *, anchored: bool) -> int:
         with self._writing:
             try:
                 current = self._opened()
                 if current.size >= self._segment_bytes:
                     self._rotate(current)
-                current.write(record, self._now())
+                current.write(records, self._now())
+                if anchored:
+                    current.anchor()
             except OSError as error:
                 with self._syncing:
                     self._abandon()
@@ -130,25 +148,39 @@ class _Open:
         self.hash = ""
         self.still_open: dict[str, None] = {}
         self._lock = lock
+        self._anchored = -1
 
     def write(
-        self, record: Record, now: datetime, *, skipped: int = 0, before: bytes = b""
+        self, records: Sequence[Record], now: datetime, *, skipped: int = 0, before: bytes = b""
     ) -> None:
-        """One line, wholly or not at all as far as this program can tell."""
-        seq = self.seq + 1 + skipped
+        """A line each, wholly or not at all as far as this program can tell."""
         time = now.isoformat(timespec="milliseconds")
-        full = msgspec.structs.replace(record, seq=seq, prev=self.hash, time=time)
-        line = signed_line(full, self.keys.private)
-        written = os.write(self.handle, before + line + b"\n")
-        if written != len(before) + len(line) + 1:
+        seq, prev, parts = self.seq + skipped, self.hash, [before]
+        for record in records:
+            seq += 1
+            full = msgspec.structs.replace(record, seq=seq, prev=prev, time=time)
+            line = signed_line(full, self.keys.private)
+            prev = hash_of(line)
+            parts += (line, b"\n")
+        data = b"".join(parts)
+        if os.write(self.handle, data) != len(data):
             raise OSError(28, "the disk is full")
-        self.size += written
-        self.seq, self.hash = seq, hash_of(line)
+        self.size += len(data)
+        self.seq, self.hash = seq, prev
+        for record in records:
+            self._follow(record)
+
+    def _follow(self, record: Record) -> None:
         if record.kind == "sent":
             self.still_open[record.id] = None
         elif record.kind == "ended":
             self.still_open.pop(record.id, None)
-        write_anchor(self.folder, Anchor(self.seq, self.hash), self.keys.private)
+
+    def anchor(self) -> None:
+        """Keep beside the log how far it has come."""
+        if self.seq != self._anchored:
+            write_anchor(self.folder, Anchor(self.seq, self.hash), self.keys.private)
+            self._anchored = self.seq
 
     def begin_segment(self, now: datetime) -> None:
         """A new file that goes on where this one ends."""
@@ -157,15 +189,14 @@ class _Open:
             self.handle = -1
         self.number += 1
         self.use(self.number)
-        self.write(
-            Record(
-                kind="segment",
-                version=VERSION,
-                public_key=self.keys.public,
-                open=tuple(self.still_open),
-            ),
-            now,
+        opening = Record(
+            kind="segment",
+            version=VERSION,
+            public_key=self.keys.public,
+            open=tuple(self.still_open),
         )
+        self.write([opening], now)
+        self.anchor()
         os.fsync(self.handle)
         sync_folder(self.folder)
 
@@ -219,6 +250,7 @@ def _continue(current: _Open, now: Callable[[], datetime]) -> None:
         current.use(left.number)
     for record in found:
         ends_line = record.kind == "torn" and not left.torn.endswith(b"\n")
-        current.write(record, now(), skipped=record.missing, before=b"\n" if ends_line else b"")
+        current.write([record], now(), skipped=record.missing, before=b"\n" if ends_line else b"")
+    current.anchor()
     os.fsync(current.handle)
     current.synced = current.seq
