@@ -79,6 +79,18 @@ def _card(nvml: Any, index: int) -> NvidiaCard:
     )
 
 
+def set_power_limit(index: int, watts: float) -> None:
+    """Hold a card to so many watts. Raises `OSError` with the driver's reason."""
+    with _library() as nvml:
+        if nvml is None:
+            raise OSError("NVIDIA's driver does not answer")
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            nvml.nvmlDeviceSetPowerManagementLimit(handle, round(1000 * watts))
+        except (nvml.NVMLError, AttributeError) as error:
+            raise OSError(str(error)) from error
+
+
 def _missing(*_arguments: Any) -> Any:
     """In the place of a function that this version of the library lacks."""
     raise AttributeError
