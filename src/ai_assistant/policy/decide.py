@@ -40,13 +40,20 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decide(
-    labels: Labels, rules: Rules, destinations: Sequence[Destination]
+    labels: Labels,
+    rules: Rules,
+    destinations: Sequence[Destination],
+    *,
+    regions: Sequence[str] = (),
 ) -> tuple[Decision, ...]:
-    """A decision for every destination, in their order."""
-    return tuple(_decided(labels, rules, where) for where in destinations)
+    """A decision for every destination, in their order.
+
+    `regions`: the only ones whose clouds will do; empty: those that the rules allow.
+    """
+    return tuple(_decided(labels, rules, where, regions) for where in destinations)
 
 
-def _decided(labels: Labels, rules: Rules, where: Destination) -> Decision:
+def _decided(labels: Labels, rules: Rules, where: Destination, regions: Sequence[str]) -> Decision:
     if rules.broken:
         terms = [_term("", LabelRule(), where, f"the rules cannot be read: {rules.broken}")]
     else:
@@ -57,6 +64,9 @@ def _decided(labels: Labels, rules: Rules, where: Destination) -> Decision:
         )
         terms = [_term("", rules.unlabelled, where, nowhere)]
     terms += [_of_label(label, labels, rules, where) for label in sorted(labels.names)]
+    if _is_outside(where, regions):
+        reason = f"its key or the request itself asks for {', '.join(regions)} only"
+        terms.append(Term("", "refuse", reason))
     said: set[Action] = {term.action for term in terms}
     action: Action = next(one for one in _FROM_WORST if one in said)
     return Decision(where, action, tuple(terms))
@@ -76,6 +86,15 @@ def _of_label(label: str, labels: Labels, rules: Rules, where: Destination) -> T
     if term.action == "redact" and label in labels.context:
         return Term(label, "refuse", f"{label} is no matter of single words, so none can be hidden")
     return term
+
+
+def _is_outside(where: Destination, regions: Sequence[str]) -> bool:
+    """In a cloud of another region, or of an unknown one; in a network of another region."""
+    if not regions or where.reach in ("process", "machine"):
+        return False
+    if where.reach == "lan" and not where.region:
+        return False
+    return where.region.casefold() not in {region.casefold() for region in regions}
 
 
 def _term(label: str, rule: LabelRule, where: Destination, reason: str) -> Term:

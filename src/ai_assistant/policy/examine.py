@@ -2,6 +2,7 @@
 
 import msgspec
 
+from ai_assistant.policy.conversation import Conversation
 from ai_assistant.policy.detectors.own import Own
 from ai_assistant.policy.detectors.phones import REGIONS
 from ai_assistant.policy.findings import Finding
@@ -20,6 +21,9 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     labels: Labels
     rules: Rules
     failure: str = ""
+    regions: tuple[str, ...] = ()
+    """The only ones whose clouds it may reach; empty: those that the rules allow."""
+    conversation: Conversation = Conversation()
 
     def __repr__(self) -> str:  # a log must not tell what was found
         return f"Examined({len(self.parts)} texts, labels {sorted(self.labels.names)})"
@@ -49,6 +53,15 @@ class Examiner:
         parts = (Part(text),)
         return _judged(parts, scanner.scan(parts), facts, rules, opaque=False)
 
+    def given(self, facts: Facts) -> frozenset[str]:
+        """Labels that come from the facts alone."""
+        return self._now()[0].given(facts)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether any label is kept even from this machine's own engines."""
+        return any(rule.refuse for rule in self._now()[0].labels.values())
+
     def _now(self) -> tuple[Rules, Scanner]:
         rules = self._file.current()
         if rules is not self._current[0]:
@@ -76,6 +89,7 @@ def _judged(
         labels=labels,
         rules=rules,
         failure=scan.failure,
+        regions=facts.regions,
     )
 
 

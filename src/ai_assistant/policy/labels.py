@@ -6,6 +6,7 @@ import msgspec
 
 from ai_assistant.protocol.egress import Departure, Place
 from ai_assistant.protocol.offers import Offer
+from ai_assistant.protocol.requests import Origin
 
 Reach = Literal["process"] | Place
 """How far text goes: into our own engine, to another program here, the own network, a stranger."""
@@ -52,6 +53,24 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What stuck to the conversation, the job or the file before."""
     declared: frozenset[str] = frozenset()
     """Labels that the key or the request itself asks for."""
+    regions: tuple[str, ...] = ()
+    """The only ones whose clouds the key or the request lets its text reach; empty: any."""
+
+
+def facts_of(request: msgspec.Struct) -> Facts:
+    """What the request itself says of how it came."""
+    origin: object = getattr(request, "origin", None)
+    if not isinstance(origin, Origin):
+        origin = Origin()
+    return Facts(
+        tenant=getattr(request, "tenant", ""),
+        model=getattr(request, "model", ""),
+        endpoint=origin.endpoint,
+        client=origin.client,
+        conversation=origin.conversation,
+        declared=frozenset(origin.bounds.labels),
+        regions=origin.bounds.regions,
+    )
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):

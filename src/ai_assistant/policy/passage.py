@@ -1,0 +1,43 @@
+"""Through the gate and back: one request for one destination."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import TypeVar
+
+import msgspec
+
+from ai_assistant.policy.examine import Examined
+from ai_assistant.policy.gate import Gate, Outbound
+from ai_assistant.policy.labels import Destination
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+LONG = 50_000
+"""Characters from which a request is read in a thread of its own: 20 ms and more."""
+
+
+async def examined_by(gate: Gate, request: msgspec.Struct) -> Examined:
+    """What the request holds, and with whom its conversation may go on."""
+    if _is_long(request):
+        return await asyncio.to_thread(gate.examine, request)
+    return gate.examine(request)
+
+
+@contextlib.asynccontextmanager
+async def passage(gate: Gate, request: R, where: Destination) -> AsyncGenerator[Outbound[R], None]:
+    """The request as it may go there, for as long as the context lasts.
+
+    Raises `KeptHere` and `NotRecorded`.
+    """
+    identity: str = getattr(request, "request_id", "")
+    examined = await examined_by(gate, request)
+    try:
+        yield await gate.open(request, examined, where, request_id=identity)
+    finally:
+        gate.close(identity, where)
+
+
+def _is_long(request: msgspec.Struct) -> bool:
+    texts = (getattr(request, name, "") for name in ("prompt", "inputs", "query"))
+    return sum(len(str(text)) for text in texts) > LONG
