@@ -28,6 +28,8 @@ PATIENT_SECONDS = 0.005
 """How long an engine that has nothing else to do waits for a block before it looks around."""
 ALONE_SECONDS = 0.05
 """How long blocks may come back before new orders are looked at, if nobody else has work."""
+MOVING_SECONDS = 0.1
+"""How long all cells may take to be copied, where that only makes steps quicker."""
 WORTH_MOVING = 2048
 """Cells between the last one in use and where it could be."""
 SMOOTH = 0.2
@@ -75,7 +77,7 @@ class Residence:
         self._shares_prefixes = shares_prefixes
         self._park_bytes = park_bytes
         self._parked_bytes = 0
-        self.saver = Saver(cache, cells, tiers, shares_prefixes=shares_prefixes)
+        self.saver = Saver(cache, cells, tiers, self.speeds, shares_prefixes=shares_prefixes)
         self._pinned: list[array[int]] = []
         self.compactions = 0
 
@@ -293,6 +295,8 @@ class Residence:
         # A copy of shared cells would be a second one.
         if not far or self.cache.retained or not self._shares_prefixes or ledger.any_shared:
             return
+        if sum(map(self._copy_seconds, running)) > MOVING_SECONDS:
+            return
         states = [self._cells.save(sequence.slot) for sequence in running]
         for sequence in running:
             self._cells.drop(sequence.slot)
@@ -304,16 +308,22 @@ class Residence:
                 self.cache.shrink(sequence.slot, 0)
                 sequence.computed = 0
 
+    def _copy_seconds(self, sequence: Sequence) -> float:
+        """What taking its cells out of the context will cost."""
+        runs = self.cache.runs(sequence.slot, 0, sequence.computed)
+        return self.saver.copying.seconds(runs, sequence.computed)
+
     # Parking.
 
-    def park(self, sequence: Sequence) -> None:
+    def park(self, sequence: Sequence, *, at_any_cost: bool = False) -> None:
         """It makes room: keep its state, where that is cheaper than computing it again."""
         self.stop_fetching(sequence)
         if sequence.computed:
             size = self._cells.state_bytes(sequence.slot)
             recompute = sequence.computed / self.speeds.prefill if self.speeds.prefill else 1e9
-            cheaper = 2 * size / self.speeds.warm < recompute
-            if cheaper and self._parked_bytes + size <= self._park_bytes:
+            cheaper = self._copy_seconds(sequence) + size / self.speeds.warm < recompute
+            fits = cheaper and self._parked_bytes + size <= self._park_bytes
+            if fits or at_any_cost:
                 sequence.state = self._cells.save(sequence.slot)
                 self._parked_bytes += sequence.state.nbytes
             else:
@@ -326,6 +336,29 @@ class Residence:
         if sequence.state is not None:
             self._parked_bytes -= sequence.state.nbytes
             sequence.state = None
+
+    def take_in(self, sequence: Sequence, state: State) -> None:
+        """A sequence comes from elsewhere and was parked with this state."""
+        sequence.state = state
+        self._parked_bytes += state.nbytes
+
+    def compute_again(self, sequence: Sequence) -> None:
+        """Forget the state of a parked sequence: it does not fit, or there is no room for it."""
+        self.forget_parked(sequence)
+        sequence.computed = 0
+
+    def follow(self, other: "Residence") -> None:
+        """Go on with what another context's residence knows and has parked."""
+        self.speeds = self.saver.speeds = other.speeds
+        self.hits = other.hits
+        self.compactions = other.compactions
+        self._parked_bytes = other._parked_bytes
+        self._pinned = other._pinned
+
+    @property
+    def pinned(self) -> list["array[int]"]:
+        """The prompts that no tier gives up."""
+        return self._pinned
 
     def _resume(self, sequence: Sequence) -> None:
         """Put a parked sequence's cells back, or have them computed again."""

@@ -1,28 +1,42 @@
-"""Copies of ended sequences' cells for the tiers, a block at a time."""
+"""Copies of ended sequences' cells for the tiers, a block at a time, where copying pays."""
 
+import time
+
+from ai_assistant.engine.copying import Copying
 from ai_assistant.engine.kernels import Context
 from ai_assistant.engine.sequence import Sequence
 from ai_assistant.kvcache.blocks import BLOCK, Block, BlockId, block_name
 from ai_assistant.kvcache.cache import KvCache
-from ai_assistant.kvcache.tiers import Tiers
+from ai_assistant.kvcache.tiers import Speeds, Tiers
 from ai_assistant.protocol.requests import Priority
 
 WORTH_KEEPING = 16
 """Shorter tails are not saved when a sequence leaves the context."""
 WORTH_DISK = BLOCK
 """Shorter sequences are not written to disk."""
+IN_A_HURRY, AT_REST = 0.5, 2.0
+"""A copy may take so much of the time that computing its tokens again would: while others wait for
+it, and while nobody does."""
 
 
 class Saver:
     """Knows how far each retained sequence is saved."""
 
     def __init__(
-        self, cache: KvCache, cells: Context, tiers: Tiers, *, shares_prefixes: bool
+        self,
+        cache: KvCache,
+        cells: Context,
+        tiers: Tiers,
+        speeds: Speeds,
+        *,
+        shares_prefixes: bool,
     ) -> None:
+        self.speeds = speeds
         self._cache = cache
         self._cells = cells
         self._tiers = tiers
         self._shares_prefixes = shares_prefixes
+        self.copying = Copying(cells.layers)
         self._saved: dict[int, int] = {}
         """How many tokens of each retained sequence are in the tiers."""
         self._passing: set[int] = set()
@@ -46,8 +60,9 @@ class Saver:
         self._passing.discard(slot)
 
     def save_step(self) -> bool:
-        """Copy one block of a retained sequence to the tiers; False when all are there."""
-        return any(self.save_block(slot) for slot in self._cache.all_retained())
+        """Copy one block of a retained sequence to the tiers; False when all that is worth it is
+        there."""
+        return any(self.save_block(slot, hurry=False) for slot in self._cache.all_retained())
 
     def checkpoint(self, sequence: Sequence) -> None:
         """Keep the state of a running sequence whose state cannot be cut later."""
@@ -55,8 +70,8 @@ class Saver:
             durable = sequence.request.priority < Priority.BATCH
             self._save_whole(sequence.slot, durable=durable)
 
-    def save_block(self, slot: int, *, pinned: bool = False) -> bool:
-        """Save the first block that the tiers lack; False when they lack none."""
+    def save_block(self, slot: int, *, pinned: bool = False, hurry: bool = True) -> bool:
+        """Save the first block that the tiers lack; False when they lack none that is worth it."""
         length = self._cache.length(slot)
         saved = self._saved.get(slot, length)
         if saved >= length:
@@ -68,17 +83,31 @@ class Saver:
         names = self._cache.names(slot)
         for index in range(saved // BLOCK, len(names)):
             parent = names[index - 1] if index else self._cache.root(slot)
-            self._saved[slot] = (index + 1) * BLOCK
+            start, end = index * BLOCK, (index + 1) * BLOCK
+            wanted = pinned or not self._tiers.has(names[index])
+            if wanted and not (pinned or self._pays(slot, start, end, hurry=hurry)):
+                return False  # in a pause it may pay
+            self._saved[slot] = end
             if durable and not self._tiers.write(names[index]):
                 self._passing.add(slot)  # what follows could not be found behind the gap
                 durable = False
-            if pinned or not self._tiers.has(names[index]):
-                start = index * BLOCK
+            if wanted:
                 block = BlockId(parent, names[index], BLOCK)
                 self._keep(slot, block, start, durable=durable, pinned=pinned)
                 return True
+        tail = length // BLOCK * BLOCK
+        if not (pinned or self._pays(slot, tail, length, hurry=hurry)):
+            return False
         self._saved[slot] = length
         return self._save_tail(slot, durable=durable, pinned=pinned)
+
+    def _pays(self, slot: int, start: int, end: int, *, hurry: bool) -> bool:
+        """Whether copying these tokens' cells is worth its time."""
+        if not self.speeds.prefill:
+            return True
+        again = (end - start) / self.speeds.prefill
+        copy = self.copying.seconds(self._cache.runs(slot, start, end), end - start)
+        return copy <= again * (IN_A_HURRY if hurry else AT_REST)
 
     def _save_tail(self, slot: int, *, durable: bool, pinned: bool) -> bool:
         end = self._cache.length(slot)
@@ -96,7 +125,10 @@ class Saver:
 
     def _keep(self, slot: int, block: BlockId, start: int, *, durable: bool, pinned: bool) -> None:
         end = start + block.count
+        begun = time.perf_counter()
         state = self._cells.save_range(slot, start, end)
+        runs = self._cache.runs(slot, start, end)
+        self.copying.learn(runs, block.count, time.perf_counter() - begun)
         tokens = self._cache.tokens(slot, start, end)
         if not self._tiers.put(Block(block, tokens, state), durable=durable, pinned=pinned):
             self._passing.add(slot)

@@ -4,6 +4,7 @@ Pure bookkeeping: the engine carries out on the kernels what the calls here deci
 """
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -32,14 +33,16 @@ NO_MATCH = Match(-1, 0)
 
 
 class _Resident:
-    """A sequence with cells: its tokens in order and the names of its full blocks."""
+    """A sequence with cells: its tokens in order, the names of its full blocks, and the positions
+    at which a run of neighbouring cells begins."""
 
-    __slots__ = ("names", "root", "tokens")
+    __slots__ = ("names", "root", "runs", "tokens")
 
     def __init__(self, root: bytes) -> None:
         self.root = root
         self.tokens = array("i")
         self.names: list[bytes] = []
+        self.runs = array("i")
 
 
 class KvCache:
@@ -55,6 +58,8 @@ class KvCache:
         self._resident: dict[int, _Resident] = {}
         self._retained: OrderedDict[int, None] = OrderedDict()
         self._holders: dict[bytes, set[int]] = {}
+        self._last = -1
+        """The sequence that took cells last: its next ones lie beside them."""
 
     # What is there.
 
@@ -109,6 +114,12 @@ class KvCache:
         """Tokens that a sequence has in the cache."""
         return len(self._resident[sequence].tokens)
 
+    def runs(self, sequence: int, start: int, end: int) -> int:
+        """Runs of neighbouring cells that the positions from `start` to before `end` lie in, as far
+        as is known: the kernels take the next free cells, step by step."""
+        runs = self._resident[sequence].runs
+        return 1 + bisect_left(runs, end) - bisect_right(runs, start)
+
     # Finding a known beginning.
 
     def match(self, tokens: "array[int]", salt: bytes = b"") -> Match:
@@ -156,6 +167,7 @@ class KvCache:
         giver, taker = self._resident[source], self._resident[target]
         taker.tokens = giver.tokens[:length]
         taker.names = giver.names[: length // BLOCK]
+        taker.runs = giver.runs[: bisect_left(giver.runs, length)]
         for name in taker.names:
             self._holders[name].add(target)
         self.touch(source)
@@ -173,6 +185,9 @@ class KvCache:
         """Book the cells of the next tokens; raises `OutOfCells` and changes nothing."""
         self.ledger.take(sequence, len(tokens))
         resident = self._resident[sequence]
+        if sequence != self._last:
+            self._last = sequence
+            resident.runs.append(len(resident.tokens))
         resident.tokens.extend(tokens)
         if len(resident.tokens) // BLOCK > len(resident.names):
             self._name_blocks(sequence, resident)
@@ -189,6 +204,7 @@ class KvCache:
         self.ledger.drop(sequence, keep=length)
         resident = self._resident[sequence]
         del resident.tokens[length:]
+        del resident.runs[bisect_left(resident.runs, length) :]
         self._forget_names(sequence, resident.names[length // BLOCK :])
         del resident.names[length // BLOCK :]
 
@@ -201,6 +217,8 @@ class KvCache:
         resident = self._resident.pop(sequence)
         self._forget_names(sequence, resident.names)
         self._retained.pop(sequence, None)
+        if sequence == self._last:
+            self._last = -1
         self.ledger.drop(sequence)
         self._ids.append(sequence)
 

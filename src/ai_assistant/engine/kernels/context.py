@@ -67,6 +67,7 @@ class Context:
             raise LoadError("; ".join(complaints) or "no memory for the context")
         self.memory = llama.llama_get_memory(self.handle)
         self.cells: int = llama.llama_n_ctx(self.handle)
+        self.layers: int = llama.llama_model_n_layer(model.handle)
         self._vocabulary = model.vocabulary.size
         self._row = (0, np.empty(0, np.float32))
 
