@@ -12,6 +12,7 @@ from ai_assistant.gateway.error_shapes import shaped_body
 from ai_assistant.gateway.errors import SlowUpload, error_headers, verdict
 from ai_assistant.gateway.keys import Caller
 from ai_assistant.gateway.record import Record
+from ai_assistant.gateway.said import NOTHING, Said, in_body
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import AssistantError, UnsupportedFeature
 
@@ -50,6 +51,8 @@ class Exchange:
         self.settings = settings
         self.request_id: str = scope.get("ai_assistant.request_id") or new_id()
         self.record: Record = scope.get("ai_assistant.record") or Record()
+        self.said: Said = NOTHING
+        """What the body says beside the request itself."""
         self.started = False
         """The status line is on its way: an error can only be an event now."""
         self._loop = asyncio.get_running_loop()
@@ -67,6 +70,11 @@ class Exchange:
 
     async def body(self) -> bytes:
         """The whole body."""
+        body = await self._whole()
+        self.said = in_body(body)
+        return body
+
+    async def _whole(self) -> bytes:
         if (self.header(b"content-encoding") or "identity") != "identity":
             raise UnsupportedFeature("Send the body without Content-Encoding.")
         message = await self._next_part()
