@@ -9,7 +9,7 @@ import msgspec
 
 from ai_assistant.jobs.ports import Call
 from ai_assistant.jobs.results import Answered
-from ai_assistant.protocol.errors import AssistantError
+from ai_assistant.protocol.errors import AssistantError, Unavailable
 
 Reply = Callable[[Call, int], AssistantError | None]
 """What happens to a call at its n-th try: an error, or an answer."""
@@ -21,6 +21,8 @@ class FakeDesk:
 
     reply: Reply = lambda _call, _try: None
     places: int = 4
+    limit: Callable[[], Unavailable | None] | None = None
+    """Why the owner must wait."""
     gate: asyncio.Event | None = None
     """Answers wait for it."""
     calls: list[Call] = field(default_factory=list[Call])
@@ -44,6 +46,9 @@ class FakeDesk:
         usage = {"prompt_tokens": 3, "completion_tokens": 2}
         body = {"model": "m", "echo": msgspec.Raw(call.body), "usage": usage}
         return Answered(status=200, body=msgspec.json.encode(body), request_id=call.request_id)
+
+    def limited(self, owner: str) -> Unavailable | None:
+        return self.limit() if self.limit else None
 
     def failure(self, error: AssistantError, request_id: str) -> Answered:
         body = {"error": {"code": error.code, "message": error.message}}

@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_assistant.gateway import llamacpp, ollama, ollama_models
+from ai_assistant.gateway.access.access import Access
 from ai_assistant.gateway.batches import job_routes
 from ai_assistant.gateway.chat import complete_chat
 from ai_assistant.gateway.completions import complete_text
@@ -20,11 +21,11 @@ from ai_assistant.gateway.guards import (
     is_loopback,
 )
 from ai_assistant.gateway.health import live, ready, show_status
-from ai_assistant.gateway.keys import read_key
 from ai_assistant.gateway.may_wait import MayWait
 from ai_assistant.gateway.messages import count_tokens, create_message
 from ai_assistant.gateway.metrics import Meter, Metrics
 from ai_assistant.gateway.models import list_models, show_model
+from ai_assistant.gateway.origin import Marked
 from ai_assistant.gateway.rerank import rerank
 from ai_assistant.gateway.responses import Responses
 from ai_assistant.gateway.settings import GatewaySettings
@@ -43,17 +44,19 @@ def build_app(
     *,
     mounts: Sequence[BaseRoute] = (),
     jobs: Jobs | None = None,
+    access: Access | None = None,
 ) -> ASGIApp:
-    """The application; with `jobs` also files and batches.
+    """The application; with `jobs` also files and batches. `access`: who may come in; without it
+    the keys of the settings alone.
 
     Raises `InvalidRequest` for settings that would leave it unguarded.
     """
-    check_exposure(settings)
-    tenants = {read_key(line).tenant for line in settings.api_keys}
-    metrics = Metrics(service)
+    access = access or Access(settings.api_keys)
+    check_exposure(settings, has_keys=access.ring.demanded)
+    metrics = Metrics(service, access.accounts)
 
     def route(path: str, method: str, handler: Handler) -> Route:
-        return Route(path, _Endpoint(handler, service, settings), methods=[method])
+        return Route(path, _Endpoint(handler, service, settings, access), methods=[method])
 
     routes = [
         route("/v1/chat/completions", "POST", complete_chat),
@@ -79,9 +82,9 @@ def build_app(
     if jobs:
         app = MayWait(app, jobs, settings)
     app = SizeGuard(app, settings)
-    app = DoorGuard(app, settings, tenants=len(tenants))
-    app = KeyGuard(app, settings)
-    app = StrangerGuard(app, settings)
+    app = DoorGuard(app, settings, tenants=lambda: access.ring.tenants)
+    app = KeyGuard(app, access.ring)
+    app = StrangerGuard(app, settings, access.ring)
     app = Boundary(app, settings)
     return Meter(app, metrics)
 
@@ -126,11 +129,9 @@ def ollama_routes(route: MakeRoute) -> list[Route]:
     ]
 
 
-def check_exposure(settings: GatewaySettings) -> None:
+def check_exposure(settings: GatewaySettings, *, has_keys: bool) -> None:
     """Beyond this machine a key is a must."""
-    for line in settings.api_keys:
-        read_key(line)
-    if not settings.api_keys and not is_loopback(settings.host):
+    if not has_keys and not is_loopback(settings.host):
         raise InvalidRequest(
             f"The address {settings.host} can be reached from other machines: "
             "set an API key, or use 127.0.0.1."
@@ -140,13 +141,18 @@ def check_exposure(settings: GatewaySettings) -> None:
 class _Endpoint:
     """A handler as an ASGI application."""
 
-    def __init__(self, handler: Handler, service: Service, settings: GatewaySettings) -> None:
+    def __init__(
+        self, handler: Handler, service: Service, settings: GatewaySettings, access: Access
+    ) -> None:
         self._handler = handler
         self._service = service
         self._settings = settings
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._handler(Exchange(scope, receive, send, self._settings), self._service)
+        exchange = Exchange(scope, receive, send, self._settings)
+        with self._access.visit(exchange.caller, self._service) as service:
+            await self._handler(exchange, Marked(service, exchange))
 
 
 class _Rooted:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from starlette.types import Message, Scope
 
+from ai_assistant.gateway.access.access import Access
 from ai_assistant.gateway.chat import complete_chat
 from ai_assistant.gateway.completions import complete_text
 from ai_assistant.gateway.embeddings import embed
@@ -19,7 +20,7 @@ from ai_assistant.gateway.responses import Responses
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.jobs.ports import Call
 from ai_assistant.jobs.results import Answered
-from ai_assistant.protocol.errors import AssistantError, RequestError
+from ai_assistant.protocol.errors import AccessDenied, AssistantError, RequestError, Unavailable
 from ai_assistant.protocol.requests import Priority
 from ai_assistant.protocol.worker import Service
 from ai_assistant.scheduler.scheduler import DEFAULT_ALIAS
@@ -49,9 +50,11 @@ class Desk:
         settings: GatewaySettings,
         *,
         crowded_at: Callable[[], float] = lambda: float("-inf"),
+        access: Access | None = None,
     ) -> None:
         """`crowded_at`: when somebody last found no room for a model, by the monotonic clock."""
         self._service = service
+        self._access = access or Access(settings.api_keys)
         self._crowded_at = crowded_at
         self._settings = settings
         self._rooms: dict[str, int] = {}
@@ -60,9 +63,11 @@ class Desk:
     async def answer(self, call: Call) -> Answered:
         """The endpoint's answer; raises an `AssistantError` that is not the request's fault."""
         said = _Said(_unstored(call.body) if call.endpoint == RESPONSES else call.body)
-        exchange = Exchange(_scope(call), said.receive, said.send, self._settings)
         try:
-            await BATCHABLE[call.endpoint](exchange, self._service)
+            owner = self._owner(call.owner)
+            exchange = Exchange(_scope(call, owner), said.receive, said.send, self._settings)
+            with self._access.visit(owner, self._service) as service:
+                await BATCHABLE[call.endpoint](exchange, service)
         except RequestError as error:
             return self.failure(error, call.request_id)
         except AssistantError:
@@ -73,6 +78,18 @@ class Desk:
                 f"Something went wrong here. See the log: {call.request_id}."
             ) from None
         return Answered(status=said.status, body=bytes(said.body), request_id=call.request_id)
+
+    def limited(self, owner: str) -> Unavailable | None:
+        """Why no line of that owner may begin now: it counts against the limits of its key."""
+        try:
+            return self._access.accounts.refusal(self._owner(owner))
+        except AccessDenied:
+            return None  # The line itself will say so.
+
+    def _owner(self, text: str) -> Caller:
+        """Who sent a batch, by what its key may today; raises `AccessDenied`."""
+        now = self._access.ring.current(read_owner(text))
+        return msgspec.structs.replace(now, ceiling=Priority.BATCH)
 
     def failure(self, error: AssistantError, request_id: str) -> Answered:
         """The answer that a client would have got for this error."""
@@ -107,9 +124,8 @@ def write_owner(caller: Caller) -> str:
 
 
 def read_owner(text: str) -> Caller:
-    """What `write_owner` wrote; never more urgent than a batch."""
-    caller = msgspec.json.decode(text, type=Caller)
-    return msgspec.structs.replace(caller, ceiling=Priority.BATCH)
+    """What `write_owner` wrote."""
+    return msgspec.json.decode(text, type=Caller)
 
 
 def _unstored(body: bytes) -> bytes:
@@ -117,7 +133,7 @@ def _unstored(body: bytes) -> bytes:
     return msgspec.json.encode({**msgspec.json.decode(body, type=dict[str, Any]), "store": False})
 
 
-def _scope(call: Call) -> Scope:
+def _scope(call: Call, owner: Caller) -> Scope:
     return {
         "type": "http",
         "method": "POST",
@@ -126,7 +142,7 @@ def _scope(call: Call) -> Scope:
         "headers": [],
         "state": {},
         "ai_assistant.request_id": call.request_id,
-        "ai_assistant.caller": read_owner(call.owner),
+        "ai_assistant.caller": owner,
         "ai_assistant.spill": call.spill,
     }
 

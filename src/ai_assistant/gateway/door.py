@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,7 +35,7 @@ class Places:
         """Not `shared`: there is one tenant only, who may have all."""
         self._total = total
         self._reserve = total // _RESERVED
-        self._shared = shared
+        self.shared = shared
         self._held: Counter[str] = Counter()
         self._taken = 0
         self._mean: float | None = None
@@ -45,7 +46,7 @@ class Places:
         if free < 1:
             raise self._refusal(f"{self._taken} requests are open here already; try again later.")
         held = self._held[tenant]
-        if self._shared and held >= _PER_FREE_PLACE * free:
+        if self.shared and held >= _PER_FREE_PLACE * free:
             raise self._refusal(f"{held} requests of this key are open already; try again later.")
         self._held[tenant] += 1
         self._taken += 1
@@ -73,9 +74,13 @@ class Places:
 class DoorGuard:
     """Lets in as many requests as there are places, before their bodies are read."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, *, tenants: int) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: GatewaySettings, *, tenants: Callable[[], int]
+    ) -> None:
+        """`tenants`: how many there are now."""
         self._app = app
-        self._places = Places(settings.max_requests, shared=tenants > 1)
+        self._tenants = tenants
+        self._places = Places(settings.max_requests, shared=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST" or not scope["path"].startswith(_COUNTED):
@@ -83,6 +88,7 @@ class DoorGuard:
             return
         caller = caller_of(scope)
         tenant = caller.tenant
+        self._places.shared = self._tenants() > 1
         self._places.enter(tenant, urgent=_is_urgent(scope, caller))
         began = time.perf_counter()
         try:

@@ -1,5 +1,6 @@
 """Errors on their way out: class to HTTP status, in one table, and the JSON body."""
 
+from math import ceil
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,12 +12,14 @@ from ai_assistant.protocol.errors import (
     FirstTokenTimeout,
     InvalidRequest,
     ModelLoading,
+    ModelNotAllowed,
     ModelNotFound,
     NotFound,
     Overloaded,
     ProviderError,
     ProviderOverloaded,
     ProviderRateLimited,
+    RateLimited,
     RequestError,
     RequestTooLarge,
     StreamStalled,
@@ -61,12 +64,14 @@ _VERDICTS: dict[type[AssistantError], Verdict] = {
     HeadersTooLarge: Verdict(431, "invalid_request_error"),
     SlowUpload: Verdict(408, "invalid_request_error"),
     MethodNotAllowed: Verdict(405, "invalid_request_error"),
+    ModelNotAllowed: Verdict(403, "permission_error"),
     ModelNotFound: Verdict(404, "not_found_error"),
     NotFound: Verdict(404, "not_found_error"),
     AccessDenied: Verdict(401, "authentication_error"),
     StrangerRefused: Verdict(403, "permission_error"),
     Unavailable: Verdict(503, "unavailable_error"),
     Overloaded: Verdict(429, "overloaded_error"),
+    RateLimited: Verdict(429, "rate_limit_error"),
     EngineDied: Verdict(502, "server_error"),
     ProviderError: Verdict(502, "server_error"),
     ProviderRateLimited: Verdict(429, "rate_limit_error"),
@@ -108,7 +113,7 @@ def error_headers(error: AssistantError) -> list[tuple[bytes, bytes]]:
     """Headers that belong to this error."""
     if isinstance(error, Unavailable):
         seconds = error.retry_after or _RETRY_SECONDS
-        return [(b"retry-after", str(max(1, round(seconds))).encode())]
+        return [(b"retry-after", str(max(1, ceil(seconds))).encode())]
     if verdict(error).status == 401:
         return [(b"www-authenticate", b"Bearer")]
     return []

@@ -4,22 +4,20 @@ Each guard is one ASGI layer with one concern; `app.py` stacks them.
 """
 
 import asyncio
-import hmac
 import logging
 import re
-from hashlib import sha256
 from ipaddress import ip_address
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ai_assistant.gateway.access.ring import KeyRing
 from ai_assistant.gateway.errors import MethodNotAllowed, StrangerRefused
 from ai_assistant.gateway.exchange import ClientGone, Exchange, Header, header, new_id
-from ai_assistant.gateway.keys import Caller, read_key, secret_of
+from ai_assistant.gateway.keys import Caller
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import (
-    AccessDenied,
     AssistantError,
     InvalidRequest,
     NotFound,
@@ -108,14 +106,14 @@ def _from_http(error: HTTPException) -> AssistantError:
 class StrangerGuard:
     """Refuses web pages of other origins, and host names that a page may have rebound to us."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, ring: KeyRing) -> None:
         self._app = app
+        self._ring = ring
         self._origins = {origin.rstrip("/").lower() for origin in settings.allowed_origins}
-        self._any_host = bool(settings.api_keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         host = header(scope, b"host") or ""
-        if not self._any_host and not is_loopback(_host_name(host)):
+        if not self._ring.demanded and not is_loopback(_host_name(host)):
             raise StrangerRefused(
                 "Without an API key only loopback host names are served, such as localhost."
             )
@@ -203,42 +201,28 @@ class SizeGuard:
 class KeyGuard:
     """Demands a key, where keys are set, except for health and the console's static pages."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
         self._app = app
-        self._callers = [
-            (_digest(secret_of(line).encode()), read_key(line)) for line in settings.api_keys
-        ]
+        self._ring = ring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._callers and not _is_open(scope):
+        if self._ring.demanded and not _is_open(scope):
             self._admit(scope)
         await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
         caller = self._caller(scope)
-        if caller is None:
-            raise AccessDenied(
-                "A valid API key is required: send it as `Authorization: Bearer KEY`."
-            )
         scope["ai_assistant.caller"] = caller
         if caller.name:  # The console keeps conversations by this; keys without a name share.
             scope.setdefault("state", {})["tenant"] = caller.name
 
-    def _caller(self, scope: Scope) -> Caller | None:
+    def _caller(self, scope: Scope) -> Caller:
         scheme, _, bearer = (header(scope, b"authorization") or "").partition(" ")
         given = bearer.strip() if scheme.lower() == "bearer" else ""
-        digest = _digest((given or header(scope, b"x-api-key") or "").encode("latin-1"))
-        # Every key is compared, so that the time tells nothing.
-        matches = [hmac.compare_digest(digest, known) for known, _ in self._callers]
-        found = (caller for (_, caller), match in zip(self._callers, matches, strict=True) if match)
-        return next(found, None)
+        return self._ring.caller((given or header(scope, b"x-api-key") or "").encode("latin-1"))
 
 
 def _is_open(scope: Scope) -> bool:
     path: str = scope["path"]
     reads = scope["method"] in ("GET", "HEAD")
     return reads and (path in _OPEN_PATHS or path.startswith(_OPEN_PREFIX))
-
-
-def _digest(key: bytes) -> bytes:
-    return sha256(key).digest()

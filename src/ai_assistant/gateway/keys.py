@@ -1,21 +1,31 @@
-"""API keys: who asks, how urgent that may be, and what share of the machine it gets.
+"""API keys: who asks, how urgent that may be, what it may use and how much of it.
 
 A key is one line of text, the same in the key file, in the settings and in the environment:
-`KEY`, or `KEY name=alice class=batch weight=2  # a remark`.
+`KEY`, or `KEY name=alice class=batch weight=2  # a remark`. `key_options.py` knows the options.
+Keys that `ai-assistant keys` made are in a file of their own, as hashes.
 """
 
-import re
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import takewhile
 
 import msgspec
 
+from ai_assistant.gateway.key_options import CLASSES, WEIGHTS, read_options
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.requests import Bounds, Priority
+from ai_assistant.store.keys import NO_LIMITS, Limits, StoredKey
 
-CLASSES = {priority.name.lower(): priority for priority in Priority}
-WEIGHTS = (0.01, 100.0)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+__all__ = [
+    "CLASSES",
+    "WEIGHTS",
+    "Caller",
+    "Standing",
+    "caller_of_key",
+    "read_key",
+    "secret_of",
+    "write_key",
+]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,12 +47,25 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 1.0
     bounds: Bounds = Bounds()
     """What may become of its text, whatever the rules allow."""
+    user: str = ""
+    team: str = ""
+    models: tuple[str, ...] = ()
+    """The only ones that it may use; none: all."""
+    limits: Limits = NO_LIMITS
+    expires: float | None = None
+    """Seconds since 1970."""
+    stored: bool = False
+    """Its key is in the file of `ai-assistant keys`."""
 
     def standing(self, asked: Priority | None) -> Standing:
         """What a request gets: normal unless it asks for something, and never above the ceiling."""
         wanted = Priority.NORMAL if asked is None else asked
         priority = max(wanted, self.ceiling)
         return Standing(priority=priority, tenant=self.tenant, weight=self.weight)
+
+    def may_use(self, model: str) -> bool:
+        """Whether the model is within its scope."""
+        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
 def secret_of(line: str) -> str:
@@ -55,16 +78,36 @@ def read_key(line: str) -> Caller:
     secret, *others = line.split() or [""]
     if not secret:
         raise InvalidRequest("An API key is empty; remove it or give it a value.")
-    options = list(takewhile(lambda part: not part.startswith("#"), others))
-    given = dict(_option(option) for option in options)
-    if len(given) < len(options):
-        raise InvalidRequest("An option stands twice after an API key.")
-    name = given.get("name", "")
+    given = read_options(list(takewhile(lambda part: not part.startswith("#"), others)))
+    name = given.name
     return Caller(
         tenant=name or f"key-{sha256(secret.encode()).hexdigest()[:12]}",
         name=name,
-        ceiling=CLASSES[given.get("class", "interactive")],
-        weight=float(given.get("weight", "1")),
+        ceiling=CLASSES[given.kind],
+        weight=given.weight,
+        bounds=Bounds(labels=given.labels, regions=given.regions),
+        user=given.user,
+        team=given.team,
+        models=given.models,
+        limits=given.limits,
+        expires=given.expires,
+    )
+
+
+def caller_of_key(key: StoredKey) -> Caller:
+    """The same of a key from the file."""
+    return Caller(
+        tenant=key.name,
+        name=key.name,
+        ceiling=key.ceiling,
+        weight=key.weight,
+        bounds=Bounds(labels=key.labels, regions=key.regions),
+        user=key.user,
+        team=key.team,
+        models=key.models,
+        limits=key.limits,
+        expires=key.expires,
+        stored=True,
     )
 
 
@@ -74,30 +117,3 @@ def write_key(secret: str, *, name: str | None, kind: str | None, weight: float 
     options = {"name": name, "class": kind, "weight": shown}
     given = [f"{option}={value}" for option, value in options.items() if value is not None]
     return " ".join([secret, *given])
-
-
-def _option(text: str) -> tuple[str, str]:
-    option, _, value = text.partition("=")
-    match option:
-        case "name" if _NAME.fullmatch(value):
-            return option, value
-        case "class" if value in CLASSES:
-            return option, value
-        case "weight" if _is_weight(value):
-            return option, value
-        case "name":
-            problem = "name= takes up to 64 letters, digits and . _ @ -"
-        case "class":
-            problem = f"class= is one of {', '.join(CLASSES)}"
-        case "weight":
-            problem = f"weight= is a number from {WEIGHTS[0]:g} to {WEIGHTS[1]:g}"
-        case _:
-            problem = "only name=, class= and weight= may follow it"
-    raise InvalidRequest(f"What follows an API key is wrong: {problem}.")
-
-
-def _is_weight(text: str) -> bool:
-    try:
-        return WEIGHTS[0] <= float(text) <= WEIGHTS[1]
-    except ValueError:
-        return False

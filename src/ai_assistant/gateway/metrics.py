@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ai_assistant.gateway.access.accounts import Accounts
+from ai_assistant.gateway.access.figures import KeyCollector
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.metrics_of_engines import EngineCollector
 from ai_assistant.gateway.record import Record
@@ -53,9 +55,10 @@ _WHOLE = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 class Metrics:
     """What is counted of requests, beside what the engines tell of themselves."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, accounts: Accounts) -> None:
         self._registry = registry = CollectorRegistry()
         registry.register(EngineCollector(service))
+        registry.register(KeyCollector(accounts))
         self._requests = Counter(
             "ai_assistant_http_requests",
             "Requests that were answered; status 499: the client left before.",

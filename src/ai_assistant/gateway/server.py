@@ -40,12 +40,14 @@ async def serve(
     *,
     on_ready: Callable[[str], None],
     stop: asyncio.Event,
+    has_keys: bool = False,
 ) -> None:
     """Serve until `stop` is set and running answers have ended, or `drain_seconds` have passed.
 
-    `on_ready` gets the base address, such as http://127.0.0.1:7717. Raises `AddressInUse`.
+    `on_ready` gets the base address, such as http://127.0.0.1:7717. `has_keys`: the app demands
+    keys that are not in the settings. Raises `AddressInUse`.
     """
-    check_exposure(settings)
+    check_exposure(settings, has_keys=has_keys or bool(settings.api_keys))
     _allow_descriptors(2 * settings.max_connections + _OTHER_DESCRIPTORS)
     listener = _listen(settings)
     server = _Server(_config(app, settings), lambda: on_ready(_address(settings, listener)))

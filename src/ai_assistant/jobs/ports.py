@@ -8,7 +8,7 @@ import msgspec
 
 from ai_assistant.jobs.results import Answered
 from ai_assistant.jobs.states import Batch
-from ai_assistant.protocol.errors import AssistantError
+from ai_assistant.protocol.errors import AssistantError, Unavailable
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +31,10 @@ class Desk(Protocol):
 
         Raises an `AssistantError` that is not the request's fault: it may be tried again.
         """
+        ...
+
+    def limited(self, owner: str) -> Unavailable | None:
+        """Why no line of that owner may begin now, if it has had what its key allows."""
         ...
 
     def failure(self, error: AssistantError, request_id: str) -> Answered:

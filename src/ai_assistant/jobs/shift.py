@@ -22,6 +22,7 @@ from ai_assistant.protocol.errors import (
     AssistantError,
     EngineError,
     ProviderUnreachable,
+    RateLimited,
     Unavailable,
 )
 
@@ -34,7 +35,7 @@ _SHORTEST_LOOK = 60.0
 _NETWORK_SECONDS = 5.0
 _DISK_SECONDS = 1.0
 
-Reason = Literal["window", "network", "disk", "model"]
+Reason = Literal["window", "network", "disk", "model", "limit"]
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +159,8 @@ class Shift:
             elif address is not None and not await ports.network.online(address):
                 self._hold = _offline(model)
                 await ports.clock.sleep_until(now + _NETWORK_SECONDS)
+            elif (limited := ports.desk.limited(self._batch.owner)) is not None:
+                await self._wait_out(limited, 1)
             else:
                 self._hold = None
                 return spill
@@ -177,10 +180,17 @@ class Shift:
     # One line.
 
     async def _attend(self, number: int, request: Request, model: str, spill: bool) -> None:
-        try:
-            answer = await self._answer(number, request, spill)
-        finally:
-            self._house.places.give(model)
+        while True:
+            try:
+                answer = await self._answer(number, request, spill)
+                break
+            except RateLimited as error:
+                limited = error
+            finally:
+                self._house.places.give(model)
+            # Others may go on in its place: it is the owner who has had enough.
+            await self._wait_out(limited, 1)
+            await self._house.places.take(model)
         self._pace.note(self._ports.clock.now())
         self._record.put(answered(self._batch.id, number, request.custom_id, answer))
 
@@ -204,6 +214,8 @@ class Shift:
                 if failures == _TRIES:
                     return self._ports.desk.failure(error, call.request_id)
                 await self._wait_out(error, failures)
+            except RateLimited:
+                raise
             except Unavailable as error:
                 await self._wait_out(error, 1)
             except AssistantError as error:
@@ -212,7 +224,9 @@ class Shift:
     async def _wait_out(self, error: AssistantError, failures: int) -> None:
         """It is not the line's fault: try again later, as long as the batch has time."""
         wait = error.retry_after or _SHORTEST_WAIT * 5 ** (failures - 1)
-        reason: Reason = "network" if isinstance(error, ProviderUnreachable) else "model"
+        reason: Reason = "model"
+        if isinstance(error, ProviderUnreachable | RateLimited):
+            reason = "network" if isinstance(error, ProviderUnreachable) else "limit"
         now = self._ports.clock.now()
         until = now + min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
         self._hold = Hold(reason=reason, message=error.message, until=int(until))

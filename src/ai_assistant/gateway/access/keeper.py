@@ -1,0 +1,108 @@
+"""Writes what was counted, beside the requests: once a second, and at once what money waits for.
+
+What a crash loses is the last second of counts of requests and tokens. Money that has a limit is
+on disk before it is spent.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ai_assistant.gateway.access.accounts import Accounts
+from ai_assistant.gateway.access.calendar import month_of
+from ai_assistant.protocol.errors import InvalidRequest, Unavailable
+from ai_assistant.store.key_usage import Changes, KeyUsage
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS = 1.0
+
+
+class Keeper:
+    """One for the node: `open`, `run` as a task, `close`."""
+
+    def __init__(self, accounts: Accounts, path: Path, node: str) -> None:
+        self._accounts = accounts
+        self._path = path
+        self._node = node
+        self._file: KeyUsage | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-usage")
+        self._wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._failing = False
+
+    def open(self) -> None:
+        """Go on where the last process ended; raises `InvalidRequest` if nobody can tell where."""
+        try:
+            self._file = KeyUsage(self._path, self._node)
+            self._accounts.restore(*self._file.read(month_of(self._accounts.now().day)))
+        except (OSError, sqlite3.Error) as error:
+            raise InvalidRequest(
+                f"What the keys have used cannot be read from {self._path}: {error}. Free the "
+                "disk or mend the file; if you move it away, all counts and budgets begin anew."
+            ) from error
+
+    async def run(self) -> None:
+        """Write from time to time, until it is cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            await self._write()
+
+    async def written(self) -> None:
+        """Return when all that was counted so far is on disk; raises `Unavailable`."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._wanted.set()
+        await done
+
+    async def close(self) -> None:
+        """Write the rest. `run` must have ended."""
+        await self._write()
+        self._thread.shutdown()
+        if self._file:
+            self._file.close()
+
+    async def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        changes = self._accounts.changes()
+        problem: Exception | None = None
+        # A thread that began goes on, whoever is cancelled: its end must be waited for.
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._put, changes)
+        try:
+            await asyncio.shield(writing)
+        except (OSError, sqlite3.Error) as error:
+            problem = error
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError, sqlite3.Error):
+                await writing
+            raise
+        finally:
+            self._tell(waiting, changes, problem)
+
+    def _put(self, changes: Changes) -> None:
+        if self._file and changes != Changes():
+            self._file.write(changes)
+
+    def _tell(
+        self, waiting: list[asyncio.Future[None]], changes: Changes, problem: Exception | None
+    ) -> None:
+        if problem:
+            self._accounts.put_back(changes)
+            if not self._failing:
+                log.warning("What keys used is not written to %s: %s", self._path, problem)
+        self._failing = problem is not None
+        for one in waiting:
+            if one.done():
+                continue
+            if problem is None:
+                one.set_result(None)
+            else:
+                one.set_exception(
+                    Unavailable("What is spent cannot be written down, so nothing is spent now.")
+                )
