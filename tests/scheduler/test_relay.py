@@ -23,10 +23,9 @@ from ai_assistant.protocol.errors import (
     StreamBroken,
     UnsupportedFeature,
 )
-from ai_assistant.protocol.offers import Quantiles, WorkerFacts
 from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest
-from ai_assistant.scheduler.candidates import Seen, order, soonest
-from ai_assistant.scheduler.relay import Candidate, relay
+from ai_assistant.scheduler.candidates import Candidate
+from ai_assistant.scheduler.relay import Turn, relay
 
 HIDING = '[unlabelled]\nallow = ["*"]\n[labels.email]\nredact = ["*"]\n'
 
@@ -45,6 +44,15 @@ def question(text: str = "Hello", **fields: object) -> GenerateRequest:
     return GenerateRequest(request_id="r", model="m", prompt=prompt, **fields)  # type: ignore[arg-type]
 
 
+def turn(source: ScriptedSource) -> Turn:
+    where = destination_of(source.offer)
+    name = source.offer.provider
+    return Turn(
+        candidate=Candidate(name=name, source=source, destination=where, remote=source),
+        prompt_tokens=10,
+    )
+
+
 class Answered:
     """What a client saw."""
 
@@ -61,7 +69,7 @@ class Answered:
     ) -> None:
         log = EgressLog(folder / "egress")
         gate = Gate(RulesFile(folder / "policy.toml"), log)
-        candidates = [Candidate(one, destination_of(one.offer), one) for one in sources]
+        candidates = [turn(one) for one in sources]
         try:
             async for chunk in relay(request, candidates, gate):
                 self.chunks.append(chunk)
@@ -213,9 +221,9 @@ def test_whose_it_is_goes_to_our_own_engine_and_nowhere_else(tmp_path: Path) -> 
     async def ask() -> None:
         log = EgressLog(tmp_path / "egress")
         gate = Gate(RulesFile(tmp_path / "policy.toml"), log)
-        own = Candidate(here, Destination(name="m", reach="process"))
-        other = Candidate(first, destination_of(first.offer), first)
-        async for _ in relay(question(tenant="ann"), [other, own], gate):
+        place = Destination(name="m", reach="process")
+        own = Turn(candidate=Candidate(name="m", source=here, destination=place))
+        async for _ in relay(question(tenant="ann"), [turn(first), own], gate):
             pass
         log.close()
 
@@ -232,18 +240,3 @@ def test_nobody_who_can_is_said_so(tmp_path: Path) -> None:
     told = Answered(question(), Unable("one"), folder=tmp_path)
     assert isinstance(told.error, UnsupportedFeature)
     assert told.error.message == "It takes no tools."
-
-
-def seen(place: int, state: str, **fields: float) -> Seen:
-    return Seen(place, WorkerFacts(state=state, ttft=Quantiles(), **fields))  # type: ignore[arg-type]
-
-
-def test_who_works_goes_first_in_the_owners_order() -> None:
-    workers = [seen(0, "probing"), seen(1, "ok"), seen(2, "cooling"), seen(3, "refused"),
-               seen(4, "ok"), seen(5, "probing", in_flight=1)]  # fmt: skip
-    assert order(workers) == [1, 4, 0]
-
-
-def test_waiting_is_worth_it_only_for_those_who_cool() -> None:
-    assert soonest([seen(0, "refused")]) is None
-    assert soonest([seen(0, "cooling", again_in=7.0), seen(1, "cooling", again_in=3.0)]) == 3.0

@@ -55,7 +55,7 @@ def show(as_json: bool, config_file: Path | None) -> None:
 def _in_words(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "-"  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return str(value) if value != "" else "-"
+    return str(value) if value not in ("", {}) else "-"
 
 
 @command.command("new-key")

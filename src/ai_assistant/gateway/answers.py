@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ai_assistant.gateway.feed import Piece
+from ai_assistant.gateway.routing_wishes import told_object
 from ai_assistant.protocol.chunks import Timings, TokenLogprob, Usage
 from ai_assistant.protocol.errors import AssistantError, EngineError
 
@@ -65,6 +66,7 @@ class Book:
         self._unpaid = set(range(requests))
         self._usages: list[Usage] = []
         self._timings: list[Timings] = []
+        self._told: dict[str, Any] = {}
 
     def enter(self, piece: Piece) -> int:
         """Note a piece; gives the index of its choice in the whole answer."""
@@ -77,6 +79,8 @@ class Book:
         if chunk.usage is not None:
             self._unpaid.discard(request)
             self._usages.append(chunk.usage)
+            if chunk.served is not None:
+                self._told = {"ai_assistant": told_object(chunk.served)}
         if chunk.timings is not None:
             self._timings.append(chunk.timings)
         return index
@@ -85,6 +89,10 @@ class Book:
         """Raise `EngineError` unless every choice ended and every request said its usage."""
         if self._open or self._unpaid:
             raise EngineError("The engine ended before the answer was whole. Send it again.")
+
+    def told(self) -> dict[str, Any]:
+        """Who answered, why and what it cost: for the last event and for the whole answer."""
+        return self._told
 
     def used(self) -> Usage:
         """Tokens of all requests."""

@@ -105,7 +105,7 @@ class AnthropicAnswer:
         self._book.close()
         self._close()
         reason = {"stop_reason": self._reason(), "stop_sequence": self._stop()}
-        self._tell("message_delta", delta=reason, usage=self._usage())
+        self._tell("message_delta", delta=reason, usage=self._usage(), **self._book.told())
         self._tell("message_stop")
         return self._told()
 
@@ -113,7 +113,8 @@ class AnthropicAnswer:
         """The message."""
         self._book.close()
         blocks = [block.whole() for block in self._blocks]
-        return _encode(self._message(blocks, stop_reason=self._reason(), usage=self._usage()))
+        message = self._message(blocks, stop_reason=self._reason(), usage=self._usage())
+        return _encode(message | self._book.told())
 
     def failure(self, error: AssistantError) -> bytes:
         """The event `error`."""

@@ -146,6 +146,7 @@ class OllamaAnswer:
             "prompt_eval_duration": nanoseconds(spent.prefill_ms / 1000),
             "eval_count": used.completion_tokens,
             "eval_duration": nanoseconds(spent.decode_ms / 1000),
+            **self._book.told(),
         }
 
 

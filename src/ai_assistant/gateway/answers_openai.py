@@ -47,6 +47,7 @@ class OpenAIAnswer:
     def totals(self, *, usage: bool) -> dict[str, Any]:
         """What stands beside the choices when all is known."""
         fields: dict[str, Any] = {"usage": self.book.usage()} if usage else {}
+        fields |= self.book.told()
         return {**fields, "timings": self.book.timings()} if self._timings else fields
 
     def choice(self, piece: Piece) -> dict[str, Any]:
@@ -54,4 +55,7 @@ class OpenAIAnswer:
         raise NotImplementedError(type(self))
 
     def _event(self, piece: Piece) -> bytes:
-        return self._prefix + encode(self.choice(piece)) + self._suffix
+        event = self._prefix + encode(self.choice(piece))
+        if piece.chunk.usage is not None and (told := self.book.told()):
+            return event + b"]," + encode(told)[1:-1] + self._suffix[1:]
+        return event + self._suffix

@@ -96,6 +96,7 @@ class ResponsesAnswer:
         if cut:
             response |= {"incomplete_details": {"reason": cut}}
         response |= {"completed_at": int(time.time()), "usage": self._usage()}
+        response |= self._book.told()
         self._keep(response, self._said())
         return response
 

@@ -53,6 +53,8 @@ class Exchange:
         self.record: Record = scope.get("ai_assistant.record") or Record()
         self.said: Said = NOTHING
         """What the body says beside the request itself."""
+        self.raw = b""
+        """The body as it came."""
         self.started = False
         """The status line is on its way: an error can only be an event now."""
         self._loop = asyncio.get_running_loop()
@@ -72,6 +74,7 @@ class Exchange:
         """The whole body."""
         body = await self._whole()
         self.said = in_body(body)
+        self.raw = body
         return body
 
     async def _whole(self) -> bytes:
@@ -120,10 +123,10 @@ class Exchange:
         body = shaped_body(error, self.scope["path"], self.request_id)
         await self.send_json(body, verdict(error).status, error_headers(error))
 
-    async def start_stream(self, media: bytes) -> None:
+    async def start_stream(self, media: bytes, headers: Iterable[Header] = ()) -> None:
         """From here on the answer is a stream of events."""
         self.started = True
-        headers = [(b"content-type", media), *_STREAM]
+        headers = [(b"content-type", media), *_STREAM, *headers]
         await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def start_download(self, length: int) -> None:

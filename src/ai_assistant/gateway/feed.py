@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ai_assistant.gateway.exchange import ClientGone, Exchange
 from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.requests import GenerateRequest
+from ai_assistant.protocol.routing import Served
 from ai_assistant.protocol.worker import Service
 
 _ROOM = 256
@@ -45,6 +46,8 @@ class Feed:
         self._silent = False
         self._begun = False
         self._running = len(requests)
+        self.served: Served | None = None
+        """Who answers, as the latest piece that tells it says."""
         self._tasks = [asyncio.create_task(self._watch(exchange))]
         self._tasks += [asyncio.create_task(self._pump(i, r)) for i, r in enumerate(requests)]
 
@@ -125,6 +128,8 @@ class Feed:
                 if not self._begun:
                     self._begun = True
                     self._record.begin(request)
+                if chunk.served is not None:
+                    self.served = chunk.served
                 self._ready.append(Piece(index, chunk))
                 self._wake()
                 if self._closed:

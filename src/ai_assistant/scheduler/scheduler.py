@@ -4,25 +4,32 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+import msgspec
 import psutil
+from msgspec import structs
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import (
+    AssistantError,
     ModelLoadFailed,
     ModelLoading,
     ModelNotFound,
     ShuttingDown,
 )
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, Priority, TokenizeRequest
+from ai_assistant.protocol.routing import Served
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.residency import Resident, Room, decide
+from ai_assistant.scheduler.routing.facts import Pace
+from ai_assistant.scheduler.routing.learned import Learned
 from ai_assistant.scheduler.settings import SchedulerSettings
 
 DEFAULT_ALIAS = "default"
 """A name for whichever model is the default."""
+_ONLY = "the model of that name"
 
 
 class Place:
@@ -34,6 +41,39 @@ class Place:
         self.in_use = 0
         self.last_used = 0.0
         self.bytes = 0
+        self.learned = Learned(reading=True)
+        self.answer_seconds = 0.0
+        """What an answer took lately, in the engine."""
+        self.warming: asyncio.Task[None] | None = None
+
+    def note(self, chunk: TokenChunk) -> None:
+        """The last piece of an answer: what it tells of the engine's speed."""
+        usage, timings = chunk.usage, chunk.timings
+        if usage is None or timings is None:
+            return
+        computed = max(usage.prompt_tokens - usage.cached_tokens, 0)
+        self.learned.note_first(computed, timings.prefill_ms / 1000)
+        if usage.completion_tokens > 1 and timings.decode_ms > 0:
+            seconds = timings.decode_ms / 1000 / (usage.completion_tokens - 1)
+            self.learned.note_pace(seconds, self.in_use)
+        spent = (timings.prefill_ms + timings.decode_ms) / 1000
+        self.answer_seconds += (spent - self.answer_seconds) * (0.2 if self.answer_seconds else 1)
+
+
+class Here(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of this node, as routing looks at it."""
+
+    model: ModelInfo
+    context: int
+    queue: float
+    """Seconds until a slot is free."""
+    load: float | None
+    """Seconds until it is in memory, 0 when it is there; None: by no measure."""
+    crowd: int
+    """Requests that have it now."""
+    no_room: bool
+    """It is not in memory, and all models that are there are in use."""
+    pace: Pace
 
 
 class Scheduler:
@@ -62,6 +102,7 @@ class Scheduler:
         self._started_at = time.monotonic()
         self._process = psutil.Process()
         self._closing = False
+        self._timing: dict[str, asyncio.Task[None]] = {}
         self.crowded_at = float("-inf")
         """When somebody last found all room taken by models in use, by the monotonic clock."""
 
@@ -71,10 +112,18 @@ class Scheduler:
         """The answer's pieces from the model's worker."""
         patient = request.priority is Priority.BATCH
         async with self._lease(request.model, patient=patient) as worker:
+            place = self._find(request.model)
+            served = Served(worker=place.model.id, reason=_ONLY, cost=0.0)
             pieces = worker.generate(request)
+            begun = False
             try:
                 async for chunk in pieces:
-                    yield chunk
+                    if begun and chunk.usage is None:
+                        yield chunk
+                        continue
+                    begun = True
+                    place.note(chunk)
+                    yield structs.replace(chunk, served=served)
             finally:
                 await pieces.aclose()  # type: ignore[attr-defined]
 
@@ -144,7 +193,8 @@ class Scheduler:
     async def _make_resident(self, place: Place, deadline: float, *, patient: bool = False) -> None:
         while place.worker is None:
             try:
-                worker, need = self._make_worker(place.model)
+                # A plan may have to ask a GPU's driver: nobody else's stream waits for that.
+                worker, need = await asyncio.to_thread(self._make_worker, place.model)
             except ModelLoadFailed:
                 # It does not fit into what is free now: perhaps without an idle model it does.
                 if not await self._unload_idle():
@@ -155,6 +205,7 @@ class Scheduler:
             if decision.action == "load":
                 place.worker, place.bytes = worker, need
                 await worker.start()
+                self._timing[place.model.id] = asyncio.create_task(_time_load(place, worker))
             elif decision.victim:
                 await self._unload(self._places[decision.victim])
             else:
@@ -218,6 +269,53 @@ class Scheduler:
         """Whether a model here has this name."""
         return name in self._places
 
+    # What routing asks.
+
+    def models(self) -> list[ModelInfo]:
+        """Every model, the default first."""
+        return [place.model for place in self._places.values()]
+
+    def learned(self) -> dict[str, Learned]:
+        """What was seen of each model's speed."""
+        return {name: place.learned for name, place in self._places.items()}
+
+    def here(self, name: str) -> Here:
+        """The model of that name, as it is now; raises `ModelNotFound`."""
+        place = self._find(name)
+        status = place.worker.status() if place.worker else None
+        engine = status.engine if status else None
+        pace = place.learned.pace(place.in_use)
+        load = pace.load
+        if status and status.state == "ready":
+            load = 0.0
+        elif status and status.state == "loading":
+            load = status.eta_seconds or (load and load * (1 - status.progress))
+        slots = engine.slots if engine else 1
+        ahead = max(place.in_use - slots + 1, 0) if engine else 0
+        return Here(
+            model=place.model,
+            context=engine.context_limit if engine else place.model.context_train,
+            queue=ahead / slots * place.answer_seconds,
+            load=load,
+            crowd=place.in_use,
+            no_room=place.worker is None and self._full(place.model),
+            pace=pace,
+        )
+
+    def _full(self, model: ModelInfo) -> bool:
+        return decide(self._residents(), model.size_bytes, self._room).action == "wait"
+
+    def warm(self, name: str) -> None:
+        """Begin to load a model that will be wanted; nobody makes room for it who is in use."""
+        place = self._find(name)
+        if place.warming is None or place.warming.done():
+            place.warming = asyncio.create_task(self._warm(name))
+
+    async def _warm(self, name: str) -> None:
+        with suppress(AssistantError):
+            async with self._lease(name, patient=True):
+                pass
+
     def status(self) -> NodeStatus:
         """Every model, loaded or not."""
         return NodeStatus(
@@ -242,4 +340,13 @@ class Scheduler:
             error=status.error,
             engine=status.engine,
             restarts=status.restarts,
+            plan=status.plan,
         )
+
+
+async def _time_load(place: Place, worker: Worker) -> None:
+    """Note how long a model takes from its first byte to its first answer."""
+    began = time.monotonic()
+    with suppress(AssistantError):
+        await worker.ready()
+        place.learned.note_load(time.monotonic() - began)

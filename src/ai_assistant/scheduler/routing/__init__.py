@@ -1,0 +1,1 @@
+"""Who answers: facts in, decision out. Nothing here waits, reads a clock or talks to anybody."""

@@ -1,0 +1,103 @@
+"""What keeps a candidate from being asked at all: abilities, limits, rules, errors."""
+
+from typing import Literal
+
+import msgspec
+
+from ai_assistant.protocol.routing import Wishes
+from ai_assistant.scheduler.routing.facts import Ask, CandidateFacts
+from ai_assistant.scheduler.routing.predict import Prediction, affordable
+
+_ROOM = 0.8
+"""A prompt is measured by its characters: one that seems a little too long may yet fit."""
+_IN_WORDS = {
+    "chat": "chats",
+    "text": "plain texts",
+    "tools": "tools",
+    "json": "JSON schemas",
+    "grammar": "grammars",
+    "logprobs": "log-probabilities",
+    "vision": "pictures",
+    "embeddings": "vectors",
+}
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why one must not be asked."""
+
+    kind: Literal["rest", "rules", "unable", "limit"]
+    why: str
+
+
+def refusal(one: CandidateFacts, ask: Ask, wishes: Wishes, expected: Prediction) -> Refused | None:
+    """Why it must not be asked; None: it may. The rules are named before everything else."""
+    if one.kept:
+        return Refused("rules", one.kept)
+    if why := _elsewhere(one, wishes) or too_dear(one, ask, wishes):
+        return Refused("limit", why)
+    if why := _unable(one, ask):
+        return Refused("unable", why)
+    if one.rest:
+        return Refused("rest", one.rest)
+    if why := _too_slow(wishes, expected):
+        return Refused("limit", why)
+    return None
+
+
+def most_dollars(wishes: Wishes) -> float | None:
+    """Dollars that the request may cost."""
+    known = [limit for limit in (wishes.max_price, wishes.budget) if limit is not None]
+    return min(known) if known else None
+
+
+def _unable(one: CandidateFacts, ask: Ask) -> str:
+    if missing := ask.abilities - one.abilities:
+        return f"it has no {', '.join(sorted(_IN_WORDS[ability] for ability in missing))}"
+    need = ask.prompt_tokens * _ROOM + (ask.most_tokens or 0)
+    if one.context is not None and need > one.context:
+        return f"its context of {one.context:,} tokens is too short for {need:,.0f}"
+    return ""
+
+
+def _elsewhere(one: CandidateFacts, wishes: Wishes) -> str:
+    if wishes.models and not any(_covers(pattern, one.name) for pattern in wishes.models):
+        return "the key may not use it"
+    if wishes.regions and one.place != "process" and one.region not in wishes.regions:
+        return f"it computes in {one.region or 'a region that is not declared'}"
+    return ""
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """`NAME`, `PROVIDER/MODEL`, the model alone, or the beginning of one of them before a `*`."""
+    names = (name, name.partition("/")[2])
+    if pattern.endswith("*"):
+        return any(one.startswith(pattern[:-1]) for one in names if one)
+    return pattern in names and bool(pattern)
+
+
+def too_dear(one: CandidateFacts, ask: Ask, wishes: Wishes) -> str:
+    """Whether a limit on money keeps it out."""
+    limit, dollars = wishes.max_price_per_million, most_dollars(wishes)
+    if limit is None and dollars is None:
+        return ""
+    if one.price is None:
+        return "its price is unknown, and there is a limit"
+    dearest = max(one.price.input, one.price.output)
+    if limit is not None and dearest > limit:
+        return f"it costs ${dearest:g} per million tokens, more than ${limit:g}"
+    if dollars is None:
+        return ""
+    tokens = affordable(one, ask, dollars)
+    # Without a limit on its length an answer is cut where the money ends, but not before the
+    # length that is expected.
+    wanted = ask.answer_tokens if ask.most_tokens is None else ask.most_tokens
+    if tokens is not None and tokens < wanted:
+        return f"{wanted:,} tokens of answer may cost more than ${dollars:g}"
+    return ""
+
+
+def _too_slow(wishes: Wishes, expected: Prediction) -> str:
+    limit = wishes.max_ttft
+    if limit is None or not expected.measured or expected.late <= limit:
+        return ""
+    return f"its first token may take {expected.late:.2f} s, more than {limit:g} s"
