@@ -21,6 +21,7 @@ from ai_assistant.gateway.keys import read_key
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.jobs.settings import JobsSettings
 from ai_assistant.protocol.errors import InvalidRequest
+from ai_assistant.scheduler.routing.routes import Points, Route, RoutingSettings, read_routes
 from ai_assistant.scheduler.settings import SchedulerSettings
 from ai_assistant.store.settings import StoreSettings
 
@@ -28,6 +29,8 @@ APPLICATION = "ai-assistant"
 SECRETS = frozenset({"server.api_keys", "jobs.database"})
 KEY_FILE = "server.api_key_file"
 KEYS = "server.api_keys"
+ROUTES = "routing.routes"
+"""In the file these are sections of their own, `[routes.NAME]`."""
 FLAGS = {
     "server.host": "--host",
     "server.port": "--port",
@@ -68,6 +71,8 @@ _IN_WORDS = {
     str: "text",
     bool: "true or false",
     tuple[str, ...]: "a list of texts",
+    dict[str, Points]: "a table of names and points from 0 to 100",
+    dict[str, Route]: "sections of the settings file, such as [routes.fast]",
 }
 
 
@@ -76,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     server: GatewaySettings = GatewaySettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    routing: RoutingSettings = RoutingSettings()
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
     store: StoreSettings = StoreSettings()
@@ -148,6 +154,11 @@ def cache_dir(settings: Settings) -> Path:
     return Path(settings.cache.dir) if settings.cache.dir else data_dir(settings) / "cache"
 
 
+def layouts_dir(settings: Settings) -> Path:
+    """Where it is kept how quick models' layers are here."""
+    return data_dir(settings) / "layouts"
+
+
 def disk_folders(settings: Settings) -> tuple[str, ...]:
     """Where models and caches live: the disks whose speed matters. Models first."""
     models = (Path(path) for path in settings.store.models if "://" not in path)
@@ -163,6 +174,16 @@ def policy_file(file: Path) -> Path:
 def egress_dir(settings: Settings) -> Path:
     """Where the records of what left are: a folder for each program that sends."""
     return data_dir(settings) / "egress"
+
+
+def keys_file(file: Path) -> Path:
+    """Where the keys that `ai-assistant keys` made are, as hashes: beside the settings file."""
+    return file.with_name("keys.json")
+
+
+def key_usage_file(settings: Settings) -> Path:
+    """Where it is kept what keys used."""
+    return data_dir(settings) / "key-usage.db"
 
 
 def providers_file(file: Path) -> Path:
@@ -190,9 +211,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def exposed_without_key(settings: Settings) -> bool:
-    """Whether other machines could use this node without a key: never allowed."""
-    return not is_loopback(settings.server.host) and not settings.server.api_keys
+def exposed_without_key(settings: Settings, file: Path | None = None) -> bool:
+    """Whether other machines could use this node without a key: never allowed.
+
+    `file`: where the settings are; keys may lie beside it.
+    """
+    if is_loopback(settings.server.host) or settings.server.api_keys:
+        return False
+    return file is None or not keys_file(file).exists()
 
 
 def load(
@@ -237,6 +263,8 @@ def shown(loaded: Loaded) -> list[tuple[str, object, str]]:
         value = getattr(getattr(loaded.settings, section), name)
         if key in SECRETS and value:
             value = "***" if isinstance(value, str) else tuple("***" for _ in value)
+        if isinstance(value, dict):
+            value = msgspec.to_builtins(value)
         rows.append((key, value, loaded.origins[key]))
     return rows
 
@@ -266,7 +294,9 @@ def _from_file(path: Path, demanded: bool, problems: list[str]) -> _Layer:
     origin = f"file {path}"
     layer: _Layer = {}
     for section, content in tree.items():
-        if section not in _SECTIONS:
+        if section == "routes":
+            layer[ROUTES] = _Given(content, origin, path.absolute().parent)
+        elif section not in _SECTIONS:
             problems.append(_unknown(section, _SECTIONS, "section", origin))
         elif not isinstance(content, dict):
             problems.append(f"{section} must be a section, [{section}] ({origin}).")
@@ -315,6 +345,8 @@ def _overlay(given: _Layer, layer: _Layer) -> None:
 def _value(key: str, source: _Given, problems: list[str]) -> object:
     kind = _KINDS[key]
     raw = source.value
+    if key == ROUTES and not source.textual:
+        return _routes(source, problems)
     if source.textual and kind == tuple[str, ...]:
         raw = [part.strip() for part in str(raw).split(",") if part.strip()]
     try:
@@ -328,6 +360,14 @@ def _value(key: str, source: _Given, problems: list[str]) -> object:
     if isinstance(value, int | float) and (problem := _out_of_range(key, value)):
         problems.append(f"{problem} ({source.origin}).")
     return _rooted(value, source.folder) if key in _PATHS else value
+
+
+def _routes(source: _Given, problems: list[str]) -> dict[str, Route] | None:
+    try:
+        return read_routes(source.value)
+    except InvalidRequest as error:
+        problems.append(f"{error.message} ({source.origin}).")
+        return None
 
 
 def _out_of_range(key: str, value: float) -> str | None:
