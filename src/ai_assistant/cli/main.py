@@ -20,6 +20,7 @@ FAMILIES = {
     "devices": "Show what this machine has, and measure how fast it is.",
     "plan": "Predict how fast a model would be here.",
     "providers": "Name other servers and clouds that may answer.",
+    "route": "Show which model would answer, and why.",
     "policy": "Say what may leave this machine, and check a text.",
     "audit": "Show and prove what left this machine.",
     "doctor": "Check this machine and say what to mend.",
