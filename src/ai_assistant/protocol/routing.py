@@ -53,7 +53,7 @@ def together(first: Wishes, second: Wishes) -> Wishes:
     )
 
 
-NONE_IN_COMMON = ""
+NONE_IN_COMMON = "\0none"
 """No region and no model has this name."""
 
 

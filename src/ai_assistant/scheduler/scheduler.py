@@ -17,6 +17,7 @@ from ai_assistant.protocol.errors import (
     ModelLoading,
     ModelNotFound,
     ShuttingDown,
+    Unavailable,
 )
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, Priority, TokenizeRequest
 from ai_assistant.protocol.routing import Served
@@ -160,6 +161,19 @@ class Scheduler:
             place.last_used = time.monotonic()
             async with self._changed:
                 self._changed.notify_all()
+
+    @asynccontextmanager
+    async def lend(self, name: str) -> AsyncGenerator[tuple[ModelInfo, Worker], None]:
+        """A model that is in memory, and stays there for as long as it is lent."""
+        place = self._find(name)
+        if place.worker is None or place.worker.status().state != "ready":
+            raise Unavailable(f"{place.model.id} is not loaded: nothing of it runs.")
+        async with self._lease(name) as worker:
+            yield place.model, worker
+
+    def resized(self, name: str, need: int) -> None:
+        """A model takes so many bytes now."""
+        self._find(name).bytes = need
 
     def _find(self, name: str) -> Place:
         wanted = self.default_model() if name in ("", DEFAULT_ALIAS) else name

@@ -39,7 +39,7 @@ def refusal(one: CandidateFacts, ask: Ask, wishes: Wishes, expected: Prediction)
         return Refused("unable", why)
     if one.rest:
         return Refused("rest", one.rest)
-    if why := _too_slow(wishes, expected):
+    if why := _too_slow(one, wishes, expected):
         return Refused("limit", why)
     return None
 
@@ -62,9 +62,14 @@ def _unable(one: CandidateFacts, ask: Ask) -> str:
 def _elsewhere(one: CandidateFacts, wishes: Wishes) -> str:
     if wishes.models and not any(_covers(pattern, one.name) for pattern in wishes.models):
         return "the key may not use it"
-    if wishes.regions and one.place != "process" and one.region not in wishes.regions:
+    if wishes.regions and one.place != "process" and not _within(one.region, wishes.regions):
         return f"it computes in {one.region or 'a region that is not declared'}"
     return ""
+
+
+def _within(region: str, regions: tuple[str, ...]) -> bool:
+    """What is not declared is nowhere."""
+    return bool(region) and region.casefold() in {one.casefold() for one in regions}
 
 
 def _covers(pattern: str, name: str) -> bool:
@@ -96,8 +101,10 @@ def too_dear(one: CandidateFacts, ask: Ask, wishes: Wishes) -> str:
     return ""
 
 
-def _too_slow(wishes: Wishes, expected: Prediction) -> str:
+def _too_slow(one: CandidateFacts, wishes: Wishes, expected: Prediction) -> str:
     limit = wishes.max_ttft
-    if limit is None or not expected.measured or expected.late <= limit:
+    if limit is None or expected.late <= limit:
         return ""
+    if not expected.measured and one.queue + one.load <= limit:
+        return ""  # nobody knows yet, and nobody would if it were never asked
     return f"its first token may take {expected.late:.2f} s, more than {limit:g} s"

@@ -1,6 +1,6 @@
 """What a request needs of whoever answers, told by its own words; no tokenizer is asked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
@@ -44,17 +44,22 @@ class Reading(msgspec.Struct, frozen=True):
     marks: tuple[Mark, ...]
     """Its beginnings, the shortest first."""
     abilities: frozenset[Ability]
+    topic: int = 0
+    """The same for all requests of a conversation: its beginning up to the first question."""
 
 
 def read(request: GenerateRequest) -> Reading:
     """Its length, its needs, and the beginnings by which it is known again."""
     marks: list[Mark] = []
     digest, tokens = hash((request.tenant, request.model)), 0
+    topic: int | None = None
     for part, size in _parts(request):
         digest = hash((digest, part))
         tokens += size
         marks.append(Mark(digest, tokens))
-    return Reading(tokens, tuple(marks), _abilities(request))
+        if topic is None and _asks(part):
+            topic = digest
+    return Reading(tokens, tuple(marks), _abilities(request), digest if topic is None else topic)
 
 
 def ask_of(request: GenerateRequest, reading: Reading, *, usual_answer: int) -> Ask:
@@ -65,7 +70,7 @@ def ask_of(request: GenerateRequest, reading: Reading, *, usual_answer: int) -> 
         answer_tokens=request.n * (usual_answer if most is None else min(most, usual_answer)),
         most_tokens=None if most is None else request.n * most,
         abilities=reading.abilities,
-        draw=_draw(reading.marks),
+        draw=(reading.topic & 0xFFFFFFFF) / 0x1_0000_0000,
     )
 
 
@@ -84,7 +89,7 @@ def _parts(request: GenerateRequest) -> Iterator[tuple[object, int]]:
         case ChatPrompt():
             if prompt.tools:
                 text = repr(prompt.tools)
-                yield text, tokens_of(text)
+                yield ("tools", text), tokens_of(text)
             for message in prompt.messages:
                 yield _message(message)
         case TextPrompt():
@@ -119,7 +124,6 @@ def _abilities(request: GenerateRequest) -> frozenset[Ability]:
     return frozenset(needed)
 
 
-def _draw(marks: Sequence[Mark]) -> float:
-    """The same number for a conversation's first request and its later ones, which begin so."""
-    known = marks[: min(2, max(len(marks) - 1, 1))] or (Mark(0, 0),)
-    return (known[-1].digest & 0xFFFFFFFF) / 0x1_0000_0000
+def _asks(part: object) -> bool:
+    """Whether a part of a prompt is a user's turn, or the beginning of a plain prompt."""
+    return not isinstance(part, tuple) or not isinstance(part[0], str) or part[0] == "user"

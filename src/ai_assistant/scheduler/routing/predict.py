@@ -13,6 +13,7 @@ from ai_assistant.scheduler.routing.facts import Ask, CandidateFacts
 
 MARGIN = 1.3
 """Prompts are measured by their characters: a hard limit counts on so many times the tokens."""
+_ENDLESS = 2.0**31
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -71,7 +72,8 @@ def affordable(one: CandidateFacts, ask: Ask, dollars: float) -> int | None:
     left = dollars - ask.prompt_tokens * MARGIN * price.input / 1_000_000
     if left < 0:
         return 0
-    return None if price.output <= 0 else int(left * 1_000_000 / price.output)
+    tokens = left * 1_000_000 / price.output if price.output > 0 else float("inf")
+    return int(tokens) if tokens < _ENDLESS else None
 
 
 def _first(seen: float | None, guess: float | None) -> float:
