@@ -107,7 +107,7 @@ async def talk(
 async def _stream(server: Server, path: str, tokens: int, fields: dict[str, Any]) -> Answer:
     usage = {"stream_options": {"include_usage": True}}
     body = {"max_tokens": tokens, "stream": True, **usage, **GREEDY, **fields}
-    answer = await _exchange(server, path, json.dumps(body).encode())
+    answer = await exchange(server, path, json.dumps(body).encode())
     if answer.status != 200:
         refusal = Refused(answer.status, b"".join(piece for _, piece in answer.pieces).decode())
         refusal.headers = answer.headers
@@ -122,7 +122,8 @@ async def ask_together(server: Server, prompts: list[str], tokens: int) -> list[
     return await asyncio.gather(*(ask(server, prompt, tokens) for prompt in prompts))
 
 
-async def _exchange(server: Server, path: str, body: bytes) -> Answer:
+async def exchange(server: Server, path: str, body: bytes) -> Answer:
+    """One POST and its answer, whatever it says; raises `Cut` and `OSError`."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {server.host}:{server.port}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.node import data_folder
@@ -18,14 +18,21 @@ refuse = true
 """
 
 
-def provider(name: str, url: str, kind: str = "openai-compatible", **fields: object) -> str:
-    """One provider's settings; its model `instant` is our `starter`, at a stranger's place."""
-    deadlines = fields.pop("deadlines", "")
-    own = "".join(f"{key} = {value!r}\n" for key, value in fields.items())
+def provider(
+    name: str,
+    url: str,
+    kind: str = "openai-compatible",
+    *,
+    names: Sequence[str] = ("far",),
+    deadlines: str = "",
+    **fields: int,
+) -> str:
+    """One provider's settings, with one model `starter`; clients ask for it by `names`."""
+    own = "".join(f"{key} = {value}\n" for key, value in fields.items())
     waits = f"[{name}.deadlines]\n{deadlines}\n" if deadlines else ""
     return (
         f'[{name}]\nkind = "{kind}"\nbase_url = "{url}"\nplace = "lan"\n{own}{waits}'
-        f'[[{name}.models]]\nid = "starter"\nnames = ["far"]\n'
+        f'[[{name}.models]]\nid = "starter"\nnames = {list(names)}\n'
     )
 
 

@@ -5,7 +5,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -42,14 +42,28 @@ class Fault:
 _PING = b": ping\n\n"
 
 
-class FaultProxy:
-    """One request a connection; faults are used up one a request, then `then` holds."""
+Route = Callable[[bytes], tuple[Fault, bytes]]
+"""A request to what happens to it, and the request as it is handed on."""
 
-    def __init__(self, upstream: str, *faults: Fault, then: Fault | None = None) -> None:
+
+class FaultProxy:
+    """One request a connection; faults are used up one a request, then `then` holds.
+
+    With a `route` each request chooses for itself.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        *faults: Fault,
+        then: Fault | None = None,
+        route: Route | None = None,
+    ) -> None:
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
         self.faults = list(faults)
         self.then = then or Fault()
+        self._route = route
         self.requests = 0
         self.events: list[bytes] = []
         """What the server said, whatever became of it."""
@@ -111,10 +125,15 @@ class FaultProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fault = self.faults.pop(0) if self.faults else self.then
         self.requests += 1
-        if fault.kind == "refuse":
+        if fault.kind == "refuse" and self._route is None:
             _reset(writer)
             return
         request = await _read_request(reader)
+        if self._route is not None:
+            fault, request = self._route(request)
+        if fault.kind == "refuse":
+            _reset(writer)
+            return
         gone = asyncio.create_task(self._watch(reader))
         try:
             answer = asyncio.create_task(self._answer(fault, request, writer))
