@@ -26,6 +26,7 @@ from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.devices.plan import Machine, memory_need, plan_engine
 from ai_assistant.devices.profile import Profile
 from ai_assistant.devices.source import ThisMachine
+from ai_assistant.gateway.access.access import Access
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.server import new_loop, serve
@@ -63,7 +64,22 @@ def run(
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_serve(settings, announce, resume, file))
+        return runner.run(_serve_keyed(settings, announce, resume, file))
+
+
+async def _serve_keyed(
+    settings: config.Settings,
+    announce: Callable[[str], None],
+    resume: bool,
+    file: Path | None,
+) -> int:
+    access = Access(
+        settings.server.api_keys,
+        keys=config.keys_file(file) if file else None,
+        usage=config.key_usage_file(settings) if file else None,
+    )
+    async with access.kept():
+        return await _serve(settings, announce, resume, file, access)
 
 
 async def _serve(
@@ -71,10 +87,11 @@ async def _serve(
     announce: Callable[[str], None],
     resume: bool,
     file: Path | None,
+    access: Access,
 ) -> int:
     scheduler = _build_scheduler(settings)
     async with _with_others(scheduler, settings, file) as service:
-        return await _serve_all(scheduler, service, settings, announce, resume)
+        return await _serve_all(scheduler, service, settings, announce, resume, access)
 
 
 @contextlib.asynccontextmanager
@@ -118,21 +135,27 @@ async def _serve_all(
     settings: config.Settings,
     announce: Callable[[str], None],
     resume: bool,
+    access: Access,
 ) -> int:
     folder = config.data_dir(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conversations = Conversations(folder)
-    desk = Desk(service, settings.server, crowded_at=lambda: scheduler.crowded_at)
+    desk = Desk(
+        service, settings.server, crowded_at=lambda: scheduler.crowded_at, access=access
+    )
     jobs = Jobs(folder / "jobs", settings.jobs, desk)
     mounts = console_routes(conversations, _look(settings))
-    app = build_app(service, settings.server, mounts=mounts, jobs=jobs)
+    app = build_app(service, settings.server, mounts=mounts, jobs=jobs, access=access)
     stop, now = asyncio.Event(), asyncio.Event()
     _on_signals(stop, now)
     await scheduler.start()
     if resume:
         await jobs.resume()
     putting_down = asyncio.create_task(_put_down(jobs, stop))
-    serving = asyncio.create_task(serve(app, settings.server, on_ready=announce, stop=stop))
+    has_keys = access.ring.demanded
+    serving = asyncio.create_task(
+        serve(app, settings.server, on_ready=announce, stop=stop, has_keys=has_keys)
+    )
     hurry = asyncio.create_task(now.wait())
     await asyncio.wait([serving, hurry], return_when=asyncio.FIRST_COMPLETED)
     stop.set()

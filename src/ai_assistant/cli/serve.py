@@ -69,20 +69,21 @@ def command(
         store__data_dir=data_dir,
     )
     settings = loaded.settings
-    refuse_exposure(settings)
+    refuse_exposure(settings, loaded.file)
     refuse_taken_port(settings.server.host, settings.server.port)
     from ai_assistant import node
 
-    raise SystemExit(node.run(settings, announce=announcer(settings), file=loaded.file))
+    announce = announcer(settings, loaded.file)
+    raise SystemExit(node.run(settings, announce=announce, file=loaded.file))
 
 
-def refuse_exposure(settings: config.Settings) -> None:
+def refuse_exposure(settings: config.Settings, file: Path) -> None:
     """Nothing beyond this machine without a key."""
-    if not config.exposed_without_key(settings):
+    if not config.exposed_without_key(settings, file):
         return
     raise WrongUse(
         f"Other machines can reach {settings.server.host}, and no API key is set.",
-        "Make one with `ai-assistant config new-key`, then add "
+        "Make one with `ai-assistant keys add NAME`, or with `ai-assistant config new-key` and "
         f"--api-key-file {config.default_key_file()}",
     )
 
@@ -109,11 +110,12 @@ def _cannot_listen(host: str, port: int, error: OSError) -> CommandError:
     return WrongUse(f"This machine has no address {host}.", "Use 127.0.0.1, or 0.0.0.0 for all.")
 
 
-def announcer(settings: config.Settings) -> Callable[[str], None]:
+def announcer(settings: config.Settings, file: Path) -> Callable[[str], None]:
     """What is printed once the node listens."""
 
     def announce(url: str) -> None:
-        for line in greeting(url, with_key=bool(settings.server.api_keys)):
+        keyed = bool(settings.server.api_keys) or config.keys_file(file).exists()
+        for line in greeting(url, with_key=keyed):
             click.echo(line)
 
     return announce

@@ -35,7 +35,12 @@ class Keeper:
         self._failing = False
 
     def open(self) -> None:
-        """Go on where the last process ended; raises `InvalidRequest` if nobody can tell where."""
+        """Go on where the last process ended; raises `InvalidRequest` if nobody can tell where.
+
+        A file is made when there is something to write.
+        """
+        if not self._path.exists():
+            return
         try:
             self._file = KeyUsage(self._path, self._node)
             self._accounts.restore(*self._file.read(month_of(self._accounts.now().day)))
@@ -86,8 +91,11 @@ class Keeper:
             self._tell(waiting, changes, problem)
 
     def _put(self, changes: Changes) -> None:
-        if self._file and changes != Changes():
-            self._file.write(changes)
+        if changes == Changes():
+            return
+        if self._file is None:
+            self._file = KeyUsage(self._path, self._node)
+        self._file.write(changes)
 
     def _tell(
         self, waiting: list[asyncio.Future[None]], changes: Changes, problem: Exception | None
