@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from tests.jobs.bench_house import DAY, AlwaysOnline, House, line, many, names
 
 from ai_assistant.jobs.ports import Call
 from ai_assistant.jobs.results import Answered
-from ai_assistant.jobs.states import Batch
 from ai_assistant.protocol.errors import (
     AssistantError,
     EngineDied,
@@ -246,14 +245,14 @@ def test_a_batch_may_have_hours_of_its_own(house: House) -> None:
 class Cloudy:
     """Rules under which a model is elsewhere, and lines may spill."""
 
-    def __init__(self, address: str | None = None, *, spill: bool = False) -> None:
-        self.address = address
+    def __init__(self, *addresses: str, spill: bool = False) -> None:
+        self.addresses = addresses
         self.spill = spill
 
-    def needs_network(self, model: str) -> str | None:
-        return self.address
+    def needs_network(self, model: str) -> Sequence[str]:
+        return self.addresses
 
-    def may_spill(self, batch: Batch) -> bool:
+    def may_spill(self, model: str) -> bool:
         return self.spill
 
 
@@ -278,15 +277,20 @@ def test_what_needs_the_network_waits_until_it_is_back(tmp_path: Path) -> None:
     house.database.close()
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_near_the_deadline_lines_may_go_to_a_cloud_if_the_rules_allow(
-    tmp_path: Path, allowed: bool
+@pytest.mark.parametrize(
+    ("rules", "batch", "up"), [(True, True, True), (False, True, True), (True, False, True),
+                               (True, True, False)])  # fmt: skip
+def test_near_the_deadline_lines_may_go_to_a_cloud_if_rules_batch_and_network_allow(
+    tmp_path: Path, rules: bool, batch: bool, up: bool
 ) -> None:
-    house = House(tmp_path, rules=Cloudy(spill=allowed), window=NIGHT)
+    network = AlwaysOnline()
+    network.up = up
+    house = House(tmp_path, rules=Cloudy(spill=rules), window=NIGHT, network=network)
+    allowed = rules and batch and up
 
     async def deadline() -> None:
         await house.clock.turn_to(_next(house, 12))
-        name = house.add(many(3), expires_at=int(house.clock.now()) + 3600)
+        name = house.add(many(3), expires_at=int(house.clock.now()) + 3600, spill=batch)
         async with house.running(name) as run:
             await until(lambda: house.stages.hold(name))
             assert house.desk.calls == []

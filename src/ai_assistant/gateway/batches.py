@@ -5,9 +5,10 @@ from typing import Any
 
 from starlette.routing import Route
 
-from ai_assistant.gateway.desk import BATCHABLE, write_owner
+from ai_assistant.gateway.desk import BATCHABLE
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.files import FilesApi
+from ai_assistant.gateway.sender import sender_of, write_owner
 from ai_assistant.gateway.wire_batches import batch_object, read_batch
 from ai_assistant.gateway.wire_files import list_object, read_page
 from ai_assistant.jobs.jobs import Jobs
@@ -27,9 +28,13 @@ class BatchesApi:
 
     async def create(self, exchange: Exchange, service: Service) -> None:
         """POST /v1/batches."""
-        caller = exchange.caller
+        body, sender = await exchange.body(), sender_of(exchange)
         order = read_batch(
-            await exchange.body(), list(BATCHABLE), tenant=caller.tenant, owner=write_owner(caller)
+            body,
+            list(BATCHABLE),
+            tenant=sender.tenant,
+            owner=write_owner(sender),
+            labels=sender.origin.bounds.labels,
         )
         await exchange.send_object(await self._shown(await self._jobs.submit(order)))
 

@@ -16,12 +16,15 @@ from ai_assistant.gateway.embeddings import embed
 from ai_assistant.gateway.errors import error_body, verdict
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.keys import Caller
+from ai_assistant.gateway.origin import CARRIED, Marked
 from ai_assistant.gateway.responses import Responses
+from ai_assistant.gateway.sender import origin_of_line, read_owner
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.jobs.ports import Call
+from ai_assistant.jobs.ports import SPILLED, Call
 from ai_assistant.jobs.results import Answered
 from ai_assistant.protocol.errors import AccessDenied, AssistantError, RequestError, Unavailable
 from ai_assistant.protocol.requests import Priority
+from ai_assistant.protocol.status import ModelStatus
 from ai_assistant.protocol.worker import Service
 from ai_assistant.scheduler.scheduler import DEFAULT_ALIAS
 
@@ -39,6 +42,8 @@ _NEXT_IN_LINE = 2
 """Lines that wait in the engine, so that a slot that becomes free is taken at once."""
 _LOOK_SECONDS = 0.5
 _KEEP_OFF_SECONDS = 60.0
+_ELSEWHERE = 8
+"""Lines at once for models of providers, which have their own limits beside."""
 
 
 class Desk:
@@ -67,7 +72,7 @@ class Desk:
             owner = self._owner(call.owner)
             exchange = Exchange(_scope(call, owner), said.receive, said.send, self._settings)
             with self._access.visit(owner, self._service) as service:
-                await BATCHABLE[call.endpoint](exchange, service)
+                await BATCHABLE[call.endpoint](exchange, Marked(service, exchange))
         except RequestError as error:
             return self.failure(error, call.request_id)
         except AssistantError:
@@ -105,27 +110,25 @@ class Desk:
 
         None for a while after somebody else needed the memory that batches held.
         """
+        if model.endswith(SPILLED):
+            return _ELSEWHERE
         now = time.monotonic()
         if now - self._crowded_at() < _KEEP_OFF_SECONDS:
             return 0
         if now - self._looked > _LOOK_SECONDS:
             self._looked = now
             self._rooms = {
-                status.model.id: status.engine.slots + _NEXT_IN_LINE
+                status.model.id: _lines_at_once(status)
                 for status in self._service.status().models
-                if status.engine and status.state == "ready"
+                if status.state == "ready"
             }
         return self._rooms.get(model, 1)
 
 
-def write_owner(caller: Caller) -> str:
-    """Who sends a batch, to be kept with it."""
-    return msgspec.json.encode(caller).decode()
-
-
-def read_owner(text: str) -> Caller:
-    """What `write_owner` wrote."""
-    return msgspec.json.decode(text, type=Caller)
+def _lines_at_once(status: ModelStatus) -> int:
+    if status.engine:
+        return status.engine.slots + _NEXT_IN_LINE
+    return 1 if status.model.path else _ELSEWHERE
 
 
 def _unstored(body: bytes) -> bytes:
@@ -143,7 +146,7 @@ def _scope(call: Call, owner: Caller) -> Scope:
         "state": {},
         "ai_assistant.request_id": call.request_id,
         "ai_assistant.caller": owner,
-        "ai_assistant.spill": call.spill,
+        CARRIED: origin_of_line(call),
     }
 
 

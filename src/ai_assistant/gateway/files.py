@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, BinaryIO
 
 from ai_assistant.gateway.exchange import Exchange
+from ai_assistant.gateway.origin import origin_of
 from ai_assistant.gateway.queries import Query
 from ai_assistant.gateway.uploads import UploadForm
 from ai_assistant.gateway.wire_files import (
@@ -97,6 +98,7 @@ class FilesApi:
             bytes=scratch.bytes,
             created_at=now,
             expires_at=read_expiry(form.fields, now) or usual,
+            labels=",".join(dict.fromkeys(origin_of(exchange).bounds.labels)),
         )
 
     def _too_large(self) -> RequestTooLarge:

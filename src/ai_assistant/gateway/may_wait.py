@@ -3,15 +3,24 @@
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_assistant.gateway.desk import BATCHABLE, write_owner
-from ai_assistant.gateway.exchange import Exchange, caller_of, header
+from ai_assistant.gateway.desk import BATCHABLE
+from ai_assistant.gateway.exchange import Exchange, header
+from ai_assistant.gateway.said import in_body
+from ai_assistant.gateway.sender import sender_of, write_owner
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.gateway.wire_batches import batch_object
 from ai_assistant.jobs.jobs import Jobs, Order
 from ai_assistant.jobs.windows import read_span
-from ai_assistant.protocol.errors import ProviderUnreachable
+from ai_assistant.protocol.errors import (
+    ProviderError,
+    ProviderKeyRefused,
+    ProviderModelMissing,
+    ProviderOutOfCredit,
+)
 
 HEADER = b"x-may-wait"
+_NO_USE = (ProviderKeyRefused, ProviderModelMissing, ProviderOutOfCredit)
+"""Errors that no waiting mends."""
 
 
 class MayWait:
@@ -31,17 +40,21 @@ class MayWait:
         kept = _Kept(receive)
         try:
             await self._app(scope, kept.receive, send)
-        except ProviderUnreachable:
+        except ProviderError as error:
+            if isinstance(error, _NO_USE):
+                raise
             body = bytes(kept.body)
             if _streams(body):
                 raise  # Nobody waits for a stream until tomorrow.
             await self._store(Exchange(scope, receive, send, self._settings), body, span)
 
     async def _store(self, exchange: Exchange, body: bytes, span: str) -> None:
-        caller = caller_of(exchange.scope)
+        exchange.said = in_body(body)
+        sender = sender_of(exchange)
         order = Order(
-            tenant=caller.tenant,
-            owner=write_owner(caller),
+            tenant=sender.tenant,
+            owner=write_owner(sender),
+            labels=sender.origin.bounds.labels,
             endpoint=exchange.scope["path"],
             input_file="",
             completion_window=span,

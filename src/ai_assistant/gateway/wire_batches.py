@@ -10,8 +10,9 @@ from ai_assistant.gateway.wire_files import EXPIRES
 from ai_assistant.jobs.jobs import Order, Progress
 from ai_assistant.jobs.states import Batch
 
-WINDOW = "window"
-"""The key in a batch's metadata that names its hours."""
+WINDOW, SPILL = "window", "spill"
+"""Keys in a batch's metadata: its hours; whether it may go to a cloud when it is late."""
+_YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _MAX_PAIRS = 16
 _TIMES = (
     "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled",
@@ -41,7 +42,9 @@ class BatchBody(msgspec.Struct):
 _decoder = msgspec.json.Decoder(BatchBody)
 
 
-def read_batch(body: bytes, endpoints: list[str], *, tenant: str, owner: str) -> Order:
+def read_batch(
+    body: bytes, endpoints: list[str], *, tenant: str, owner: str, labels: tuple[str, ...] = ()
+) -> Order:
     """What is ordered; raises `InvalidRequest` that names the field at fault."""
     wire = decode(_decoder, body)
     if wire.endpoint not in endpoints:
@@ -57,8 +60,16 @@ def read_batch(body: bytes, endpoints: list[str], *, tenant: str, owner: str) ->
         completion_window=wire.completion_window,
         window=(metadata or {}).get(WINDOW, ""),
         metadata=metadata,
+        labels=labels,
+        spill=_spill((metadata or {}).get(SPILL, "")),
         output_seconds=wire.output_expires_after.seconds if wire.output_expires_after else None,
     )
+
+
+def _spill(said: str) -> bool:
+    if said and said.lower() not in _YES:
+        raise invalid(f"metadata.{SPILL}", "expected true or false")
+    return _YES.get(said.lower(), False)
 
 
 def batch_object(batch: Batch, progress: Progress) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ai_assistant.jobs.states import FINAL, Batch, Counts
 from ai_assistant.protocol.errors import InvalidRequest, NotFound
 
 _OPEN = f"status NOT IN ({', '.join(repr(status) for status in sorted(FINAL))})"
-_FILE_FIELDS = "id, tenant, purpose, filename, bytes, created_at, expires_at"
+_FILE_FIELDS = "id, tenant, purpose, filename, bytes, created_at, expires_at, labels"
 
 
 class Books:

@@ -59,6 +59,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    ("ALTER TABLE job_files ADD COLUMN labels TEXT NOT NULL DEFAULT ''",),
 )
 
 

@@ -13,6 +13,13 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     created_at: int
     expires_at: int | None = None
+    labels: str = ""
+    """With commas: they stick to the batches that are made of it."""
+
+    @property
+    def labelled(self) -> tuple[str, ...]:
+        """Each of them."""
+        return tuple(filter(None, self.labels.split(",")))
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

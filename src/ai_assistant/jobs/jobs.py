@@ -38,6 +38,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     completion_window: str
     window: str = ""
     metadata: dict[str, str] | None = None
+    labels: tuple[str, ...] = ()
+    spill: bool = False
     output_seconds: int | None = None
 
 
@@ -139,7 +141,7 @@ class Jobs:
 
     async def submit(self, order: Order) -> Batch:
         """Accept a batch; it is on the disk when this returns."""
-        batch = self._new_batch(order)
+        self._new_batch(order)  # What is wrong with it is said before anything is looked for.
         room = await self._opened()
         file = await asyncio.to_thread(room.books.file, order.tenant, order.input_file)
         if file.purpose != "batch":
@@ -147,6 +149,8 @@ class Jobs:
                 f"The file {file.id} was not uploaded with the purpose batch.",
                 param="input_file_id",
             )
+        labels = tuple(dict.fromkeys((*file.labelled, *order.labels)))
+        batch = self._new_batch(structs.replace(order, labels=labels))
         await asyncio.to_thread(room.books.add_batch, batch)
         self._queue.run(batch.id)
         return batch
@@ -160,6 +164,7 @@ class Jobs:
         file = StoredFile(
             id=scratch.name, tenant=order.tenant, purpose="batch", filename="request.jsonl",
             bytes=len(text), created_at=now, expires_at=self.expiry(now),
+            labels=",".join(order.labels),
         )  # fmt: skip
         await asyncio.to_thread(_write_whole, scratch, text)
         await self.add_file(file)
@@ -227,6 +232,8 @@ class Jobs:
             completion_window=order.completion_window,
             window=order.window,
             metadata=order.metadata,
+            labels=order.labels,
+            spill=order.spill or self.settings.spill,
             output_seconds=order.output_seconds,
             created_at=now,
             expires_at=now + seconds,

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from ai_assistant.jobs.results import Answered
-from ai_assistant.jobs.states import Batch
 from ai_assistant.protocol.errors import AssistantError, Unavailable
 
 
@@ -19,8 +19,15 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     """Who asked, as the gateway wrote it down."""
     request_id: str
+    batch: str = ""
+    labels: tuple[str, ...] = ()
+    """That stick to the whole batch."""
     spill: bool = False
     """The deadline is near, and the rules let this line go to a cloud."""
+
+
+SPILLED = " elsewhere"
+"""Behind the name of a model: the queue of lines that go to a cloud in its place."""
 
 
 class Desk(Protocol):
@@ -75,12 +82,12 @@ class Network(Protocol):
 class Rules(Protocol):
     """What routing and policy say about a batch. The default lets nothing leave."""
 
-    def needs_network(self, model: str) -> str | None:
-        """The address of the only server that has this model; None: it can be served here."""
+    def needs_network(self, model: str) -> Sequence[str]:
+        """The addresses of the servers that have this model; none: it can be served here."""
         ...
 
-    def may_spill(self, batch: Batch) -> bool:
-        """Whether its lines may go to a cloud when the deadline is near."""
+    def may_spill(self, model: str) -> bool:
+        """Whether a cloud has this model too, for lines whose deadline is near."""
         ...
 
 
@@ -96,11 +103,11 @@ class Ports(NamedTuple):
 class HomeRules:
     """Everything stays here."""
 
-    def needs_network(self, model: str) -> str | None:
+    def needs_network(self, model: str) -> Sequence[str]:
         """Nothing does."""
-        return None
+        return ()
 
-    def may_spill(self, batch: Batch) -> bool:
+    def may_spill(self, model: str) -> bool:
         """Nothing may."""
         return False
 

@@ -8,6 +8,8 @@ class JobsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     window: str = ""
     """Hours of local time in which batches are worked on, such as 22:00-06:00; empty: always."""
+    spill: bool = False
+    """A batch that is late may go to a cloud, as far as policy.toml lets it."""
     concurrency: int = 0
     """Lines at once for each model; 0: as many as its engine has slots, and a few that wait."""
     database: str = ""

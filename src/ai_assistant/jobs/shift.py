@@ -12,7 +12,7 @@ from ai_assistant.jobs.books import Books
 from ai_assistant.jobs.lines import BadLine, Line, Request, read_lines, read_request
 from ai_assistant.jobs.pace import Pace
 from ai_assistant.jobs.places import Places
-from ai_assistant.jobs.ports import Call, Ports
+from ai_assistant.jobs.ports import SPILLED, Call, Ports
 from ai_assistant.jobs.record import Record
 from ai_assistant.jobs.results import Answered, answered, unanswered
 from ai_assistant.jobs.shelf import Shelf
@@ -130,13 +130,14 @@ class Shift:
         model = self._ports.desk.model_of(request.model)
         while True:
             spill = await self._may_begin(model)
-            self._wanted = model
-            await self._house.places.take(model)
+            queue = model + SPILLED if spill else model
+            self._wanted = queue
+            await self._house.places.take(queue)
             self._wanted = None
             if spill or self._window.is_open(self._ports.clock.now()):
                 break
-            self._house.places.give(model)  # The hours ended while we stood in the queue.
-        self._start(self._attend(line.number, request, model, spill))
+            self._house.places.give(queue)  # The hours ended while we stood in the queue.
+        self._start(self._attend(line.number, request, queue))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -150,13 +151,12 @@ class Shift:
         ports = self._ports
         while True:
             now = ports.clock.now()
-            spill = self._is_late(now) and ports.rules.may_spill(self._batch)
-            address = ports.rules.needs_network(model)
+            spill = self._may_spill(now, model) and await ports.network.online()
             if self._record.trouble is not None:
                 await asyncio.sleep(_DISK_SECONDS)
             elif not spill and not self._window.is_open(now):
                 await self._await_window(now)
-            elif address is not None and not await ports.network.online(address):
+            elif not await self._is_reached(model):
                 self._hold = _offline(model)
                 await ports.clock.sleep_until(now + _NETWORK_SECONDS)
             elif (limited := ports.desk.limited(self._batch.owner)) is not None:
@@ -174,12 +174,25 @@ class Shift:
         look = max(_SHORTEST_LOOK, (self._batch.expires_at - now) / 20)
         await self._ports.clock.sleep_until(min(until, now + look))
 
+    async def _is_reached(self, model: str) -> bool:
+        """Whether one of the servers that have it can be, or none is needed."""
+        addresses = self._ports.rules.needs_network(model)
+        for address in addresses:
+            if await self._ports.network.online(address):
+                return True
+        return not addresses
+
+    def _may_spill(self, now: float, model: str) -> bool:
+        allowed = self._batch.spill and self._ports.rules.may_spill(model)
+        return allowed and self._is_late(now)
+
     def _is_late(self, now: float) -> bool:
         return self._pace.is_late(now, self._batch.expires_at)
 
     # One line.
 
-    async def _attend(self, number: int, request: Request, model: str, spill: bool) -> None:
+    async def _attend(self, number: int, request: Request, queue: str) -> None:
+        spill = queue.endswith(SPILLED)
         while True:
             try:
                 answer = await self._answer(number, request, spill)
@@ -187,10 +200,10 @@ class Shift:
             except RateLimited as error:
                 limited = error
             finally:
-                self._house.places.give(model)
+                self._house.places.give(queue)
             # Others may go on in its place: it is the owner who has had enough.
             await self._wait_out(limited, 1)
-            await self._house.places.take(model)
+            await self._house.places.take(queue)
         self._pace.note(self._ports.clock.now())
         self._record.put(answered(self._batch.id, number, request.custom_id, answer))
 
@@ -200,6 +213,8 @@ class Shift:
             body=request.body,
             owner=self._batch.owner,
             request_id=f"{self._batch.id}-{number}",
+            batch=self._batch.id,
+            labels=self._batch.labels,
             spill=spill,
         )
         failures = 0

@@ -224,6 +224,7 @@ class Stages:
             bytes=size,
             created_at=now,
             expires_at=now + keep if keep else None,
+            labels=",".join(batch.labels),
         )
 
     def _has_input(self, batch: Batch) -> bool:

@@ -68,6 +68,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     window: str = ""
     """Hours of the day in which it is worked on."""
     metadata: dict[str, str] | None = None
+    labels: tuple[str, ...] = ()
+    """That stick to all of its lines and to its files."""
+    spill: bool = False
+    """Its lines may go to a cloud when the deadline is near."""
     status: Status = "validating"
     created_at: int
     expires_at: int
