@@ -28,6 +28,7 @@ from ai_assistant.policy.request_text import with_texts, without_owner
 from ai_assistant.policy.rules_file import RulesFile
 from ai_assistant.policy.vault import Entry, Vault
 from ai_assistant.protocol.egress import Departure, Outcome
+from ai_assistant.protocol.errors import ProviderUnreachable
 from ai_assistant.protocol.requests import OutputFormat
 
 log = logging.getLogger(__name__)
@@ -80,12 +81,17 @@ class Gate:
         log: EgressLog,
         memory: Memory | None = None,
         *,
+        heard: Callable[[str, bool], None] = lambda _host, _reached: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`memory`: what sticks to conversations; without one that is forgotten at the end."""
+        """`memory`: what sticks to conversations; without one that is forgotten at the end.
+
+        `heard`: told of each host whether it was reached.
+        """
         self._examiner = Examiner(rules)
         self._log = log
         self._memory = memory or Memory()
+        self._heard = heard
         self._clerk = Clerk(log)
         self._clock = clock
         self._permits: OrderedDict[tuple[str, str], _Permit] = OrderedDict()
@@ -196,6 +202,8 @@ class Gate:
         error: str = "",
     ) -> None:
         """Record how a departure went. Without it the log says `unknown` after the next start."""
+        if status or error == ProviderUnreachable.code:
+            self._heard(departure.host, bool(status))
         waiting = self._away.get(_key(departure))
         if not waiting:
             return

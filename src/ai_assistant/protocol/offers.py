@@ -43,6 +43,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     place: Place
     region: str
     host: str
+    address: str = ""
+    """Of its server, up to the port."""
     abilities: frozenset[Ability]
     context: int | None = None
     """Tokens of prompt and answer; None: unknown."""
@@ -68,6 +70,11 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     again_in: float = 0.0
     """Seconds until it may be tried again, while it is cooling."""
     in_flight: int = 0
+    """Requests of this node."""
+    running: int = 0
+    waiting: int = 0
+    slots: int = 0
+    """What another node tells of its engine, all its clients together; no slots: it did not."""
     ttft: Quantiles = Quantiles()
     """Time to first token."""
     tpot: Quantiles = Quantiles()

@@ -115,9 +115,12 @@ class Candidates:
             yield self._here(name)
         yield from self._named.get(name, ())
 
+    def here(self, name: str) -> Destination:
+        """Our own engine of that model."""
+        return Destination(name=name, reach="process")
+
     def _here(self, name: str) -> Candidate:
-        where = Destination(name=name, reach="process")
-        return Candidate(name=name, source=self._scheduler, destination=where)
+        return Candidate(name=name, source=self._scheduler, destination=self.here(name))
 
     # Facts.
 

@@ -14,6 +14,7 @@ from ai_assistant.scheduler.relay import Ended, Turn
 from ai_assistant.scheduler.routing.decide import Choice, Ranked, decide
 from ai_assistant.scheduler.routing.facts import Ask, CandidateFacts
 from ai_assistant.scheduler.routing.limits import most_dollars
+from ai_assistant.scheduler.routing.lines import as_lines_go
 from ai_assistant.scheduler.routing.need import Reading, ask_of, read
 from ai_assistant.scheduler.routing.predict import affordable
 from ai_assistant.scheduler.routing.prefixes import Prefixes
@@ -121,6 +122,7 @@ class Weigher:
         facts = self._candidates.facts(found, held=held, online=self._online())
         if gate and examined:
             facts = _after_the_rules(found, facts, gate, examined)
+        facts = as_lines_go(request.origin, facts)
         choice = decide(
             facts, ask, wishes, objective=route.objective, while_loading=route.while_loading
         )
