@@ -1,5 +1,6 @@
 """From settings to workers: every model of every provider that can be used."""
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from ai_assistant.workers.remote.secret import Secret
 from ai_assistant.workers.remote.transports import make_transport
 from ai_assistant.workers.remote.upstream import Upstream
 from ai_assistant.workers.remote.worker import RemoteWorker
+
+SAVE_SECONDS = 60.0
 
 
 class Fleet:
@@ -60,6 +63,13 @@ class Fleet:
     def named(self, name: str) -> list[RemoteWorker]:
         """The workers that answer to a name, in the order of the settings."""
         return [worker for worker in self.workers if name in worker.offer.names]
+
+    async def keep_records(self, seconds: float = SAVE_SECONDS) -> None:
+        """Write what was measured every so often, until cancelled: a node may be killed."""
+        while True:
+            await asyncio.sleep(seconds)
+            with contextlib.suppress(OSError):  # a full disk: the next time perhaps
+                self._records.save()
 
     async def close(self, *, drain: bool = True) -> None:
         """Let what runs end, or not; give connections back; keep what was measured."""
@@ -129,11 +139,17 @@ def make_offer(name: str, provider: Provider, model: ProviderModel) -> Offer:
         place=address.place,
         region=provider.region,
         host=address.host,
+        address=f"{'https' if address.secure else 'http'}://{_netloc(address)}",
         abilities=kind.abilities if model.abilities is None else frozenset(model.abilities),
         context=model.context,
         price=price,
         continues=continues_of(provider, model) != "no",
     )
+
+
+def _netloc(address: Address) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"
 
 
 def _context(name: str, provider: Provider, address: Address) -> ssl.SSLContext | None:
