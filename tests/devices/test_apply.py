@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fakes.fake_root import FakeRoot
 
 from ai_assistant.devices import apply as applying
-from ai_assistant.devices.apply import by_hand, plan_steps, restore, same
+from ai_assistant.devices.apply import by_hand, close, plan_steps, restore, same
 from ai_assistant.devices.apply_journal import (
     DamagedJournal,
     Entry,
@@ -208,10 +208,20 @@ def test_a_setting_that_is_not_there_is_not_made(machine: FakeRoot):
 @given(st.text(max_size=12), st.text(max_size=12))
 def test_sameness_has_no_order_and_never_fails(one: str, other: str):
     assert same(one, other) == same(other, one)
+    assert close(one, other) == close(other, one)
     assert same(one, one)
+    assert close(one, other) or not same(one, other)
 
 
-def test_hardware_may_round():
-    assert same("45000000", "44921875")
-    assert not same("60", "10")
-    assert not same("0", "1")
+def test_hardware_may_round_what_it_is_told(machine: FakeRoot, journal: Journal):
+    assert close("45000000", "44921875")
+    assert not same("500", "501")
+    assert not close("60", "10")
+    machine.round = True
+    changes = (Change(path=SWAP, value="1000"),)
+    (done,) = applying.apply(machine, plan_steps(machine, changes), journal, held=False)
+    assert done.result == "set"
+    assert machine.read(SWAP) == "1001"
+    machine.round = False
+    assert [one.result for one in restore(machine, journal)] == ["restored"]
+    assert machine.read(SWAP) == "60"

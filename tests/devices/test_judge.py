@@ -50,8 +50,14 @@ def test_swap(offers: Offers, verdict: str):
     assert found.verdict == verdict
     if verdict == "warn":
         assert [(one.path, one.value) for one in found.changes] == [
-            ("/proc/sys/vm/swappiness", "10")
+            ("/proc/sys/vm/swappiness", "10"),
+            ("/sys/module/zswap/parameters/enabled", "Y"),
         ]
+
+
+def test_what_the_kernel_was_built_without_is_not_advised():
+    found = only(with_(Offers(swaps=(DISK,), swappiness=60, zswap=None)), "Swap")
+    assert [one.path for one in found.changes] == ["/proc/sys/vm/swappiness"]
 
 
 def test_huge_pages_that_are_never_used_are_a_loss():

@@ -13,6 +13,7 @@ class FakeRoot(Rooted):
         self.root = root
         self.refuse: set[str] = set()
         self.ignore: set[str] = set()
+        self.round = False
         self.die_at: str | None = None
         self.written: list[str] = []
         for path, text in files.items():
@@ -39,5 +40,7 @@ class FakeRoot(Rooted):
             if value not in words:
                 raise OSError(22, "Invalid argument", path)
             value = " ".join(f"[{word}]" if word == value else word for word in words)
+        if self.round:
+            value = str(int(value) + 1)
         super().write(path, value)
         self.written.append(path)

@@ -35,18 +35,40 @@ _MARKS: dict[Verdict, tuple[str, str]] = {
 
 
 @click.command("doctor")
+@click.option("--apply", "applied", is_flag=True, help="Set what is advised of the system.")
+@click.option("--restore", "restored", is_flag=True, help="Put back what --apply has set.")
+@click.option("--dry-run", "dry", is_flag=True, help="Only show what either of them would do.")
 @json_option
 @config_option
-def command(as_json: bool, config_file: Path | None) -> None:
+def command(
+    applied: bool, restored: bool, dry: bool, as_json: bool, config_file: Path | None
+) -> None:
     """Check this machine and say what to mend.
 
-    Nothing is changed. The exit code is 1 if a check fails.
+    Nothing is changed without --apply. That sets what is advised about swap, huge pages and the
+    processor's governor, and needs root; where it may not, it prints the command that would do.
+    What was set before is kept in the data folder until --restore; a restart of the machine puts
+    it back as well. --restore also puts back what a node left that could not do so when it died.
+
+    The exit code is 1 if a check fails, or something could not be set.
 
     \b
     Examples:
       ai-assistant doctor
       ai-assistant doctor --json
+      ai-assistant doctor --apply --dry-run
+      sudo ai-assistant doctor --apply
     """
+    if applied and restored:
+        raise click.UsageError("--apply and --restore do not go together.")
+    if dry and not (applied or restored):
+        raise click.UsageError("--dry-run goes with --apply or --restore.")
+    if applied or restored:
+        from ai_assistant.cli import doctor_changes as changes
+
+        data = config.data_dir(_settings(config_file)[0])
+        (changes.apply if applied else changes.restore)(data, dry=dry, as_json=as_json)
+        return
     findings = examine(config_file)
     if as_json:
         click.echo(json.dumps([msgspec.to_builtins(one) for one in findings]))

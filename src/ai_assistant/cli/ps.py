@@ -13,6 +13,8 @@ from ai_assistant.cli.connect import running, target
 from ai_assistant.cli.models import state
 from ai_assistant.cli.options import json_option, node_options
 from ai_assistant.cli.output import columns, duration, size
+from ai_assistant.cli.power import said
+from ai_assistant.protocol.power import PowerStatus
 from ai_assistant.protocol.status import EngineStatus, ModelStatus, NodeStatus
 
 _HEAD = ("model", "state", "running", "waiting", "parked", "tokens/s", "KV cells", "memory")
@@ -94,6 +96,7 @@ def page(status: NodeStatus, url: str) -> str:
         f"{duration(status.uptime_seconds)}, memory {size(status.memory_bytes)}\n"
     )
     remarks = [remark for one in status.models if (remark := _remark(one))]
+    remarks += _power(status.power)
     table = columns(_HEAD, [row(one) for one in status.models])
     more = [more_row(one.model.id, one.engine) for one in status.models if one.engine]
     second = ["", columns(_MORE, more)] if more else []
@@ -133,6 +136,15 @@ def more_row(name: str, engine: EngineStatus) -> tuple[str, ...]:
         str(engine.preemptions),
         f"{engine.accepted_tokens / drafted:.0%}" if drafted else "-",
     )
+
+
+def _power(power: PowerStatus | None) -> list[str]:
+    """Nothing where all may be used and nothing is measured."""
+    if power is None:
+        return []
+    slowed = [f"slowed by {power.slowed_by}"] if power.slowed_by else []
+    told = [*said(power), *slowed]
+    return [f"Power: {', '.join([power.mode, *told])}"] if told or power.mode != "max" else []
 
 
 def _remark(one: ModelStatus) -> str:

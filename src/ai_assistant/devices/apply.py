@@ -4,6 +4,7 @@ A change is planned first (`plan_steps`), so that it can be shown. Nothing is wr
 journal names it. What somebody else has changed since is not touched by restoring.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -44,14 +45,25 @@ def value_of(source: Source, path: str) -> str | None:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two values mean the same setting."""
-    if one.strip() == other.strip():
-        return True
-    try:
-        first, second = float(one), float(other)
-    except ValueError:
-        return False
+    """Whether two texts are the same value."""
+    first, second = _number(one), _number(other)
+    return one.strip() == other.strip() or (first is not None and first == second)
+
+
+def close(one: str, other: str) -> bool:
+    """Whether one may be what the hardware made of the other."""
+    first, second = _number(one), _number(other)
+    if first is None or second is None:
+        return same(one, other)
     return abs(first - second) <= _CLOSE * max(abs(first), abs(second))
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def plan_steps(source: Source, changes: Iterable[Change]) -> tuple[Step, ...]:
@@ -133,7 +145,7 @@ def _reset(machine: Machine, step: Step) -> Outcome:
         return Outcome(step=step, result="unknown", reason="it cannot be read")
     if same(now, step.before):
         return Outcome(step=step, result="same")
-    if not any(same(now, value) for value in (step.after, *step.between)):
+    if not any(close(now, value) for value in (step.after, *step.between)):
         return Outcome(step=step, result="foreign", reason=f"somebody has set it to {now} since")
     return _written(machine, step, step.before, "restored")
 
@@ -144,7 +156,7 @@ def _written(machine: Machine, step: Step, value: str, done: Result) -> Outcome:
     except OSError as error:
         return Outcome(step=step, result="refused", reason=error.strerror or str(error))
     now = value_of(machine, step.path)
-    if now is None or not same(now, value):
+    if now is None or not close(now, value):
         return Outcome(step=step, result="ignored", reason=f"it still says {now}")
     return Outcome(step=step, result=done)
 

@@ -12,6 +12,7 @@ from ai_assistant.devices.profile import Offers, Power, Profile
 
 CALM_SWAPPINESS = 30
 """Above it Linux swaps out weights to keep files cached."""
+_ZSWAP = "/sys/module/zswap/parameters/enabled"
 _HOLDS_BACK = {"powersave", "conservative"}
 _CHOOSES_ITSELF = {"intel_pstate", "amd-pstate-epp", "amd_pstate_epp"}
 """With these drivers `powersave` is the usual governor, and fast when there is work."""
@@ -66,13 +67,15 @@ def _swap(offers: Offers) -> Finding:
         return Finding(name="Swap", verdict="ok", found=f"{found}, compressed by {how}")
     if offers.swappiness is None or offers.swappiness <= CALM_SWAPPINESS:
         return Finding(name="Swap", verdict="ok", found=found)
+    # None: this kernel was built without it.
+    zswap = () if offers.zswap is None else (Change(path=_ZSWAP, value="Y"),)
     return Finding(
         name="Swap",
         verdict="warn",
         found=f"{found}, not compressed",
         meaning="Weights and KV cache may be swapped to disk while files stay cached.",
-        advice="sysctl vm.swappiness=10, or turn on zswap",
-        changes=(Change(path="/proc/sys/vm/swappiness", value="10"),),
+        advice="sysctl vm.swappiness=10, or turn on zswap; `ai-assistant doctor --apply` does",
+        changes=(Change(path="/proc/sys/vm/swappiness", value="10"), *zswap),
     )
 
 

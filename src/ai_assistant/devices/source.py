@@ -15,8 +15,9 @@ import msgspec
 from ai_assistant.devices.facts import run_quietly
 from ai_assistant.protocol.kernels import KernelReport
 
-_LONGEST = 4 << 20
-"""Bytes of a file that are read at most: 256 processors describe themselves in 400 kB."""
+_LONGEST = 1 << 20
+"""Bytes of a file that are read at most: 256 processors describe themselves in 400 kB. Linux
+refuses to give any of `/proc/sys` to whoever asks for 4 MiB."""
 
 
 _STEADY = ("vainfo",)

@@ -6,6 +6,7 @@ from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ai_assistant.protocol.power import PowerStatus
 from ai_assistant.protocol.status import ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import Service
 
@@ -60,6 +61,7 @@ class EngineCollector(Collector):
         """Every figure of every model."""
         status = self._service.status()
         yield from _of_node(status)
+        yield from _of_power(status.power)
         for name, help_text in GAUGES.items():
             yield _filled(GaugeMetricFamily(_PREFIX + name, help_text, labels=("model",)), status)
         for name, help_text in COUNTERS.items():
@@ -87,6 +89,29 @@ def _of_node(status: NodeStatus) -> Iterator[Metric]:
     yield GaugeMetricFamily(_PREFIX + "node_memory_bytes", "Of the node alone.", value=memory)
     yield ready
     yield restarts
+
+
+def _of_power(power: PowerStatus | None) -> Iterator[Metric]:
+    """What sensors tell; no figure where there is none."""
+    if power is None:
+        return
+    told = {
+        "power_watts": (power.watts, "Of what the sensors cover."),
+        "joules_per_token": (power.joules_per_token, "Of all that, while tokens were written."),
+        "temperature_celsius": (
+            power.temperature,
+            "Of the hottest part, with a ceiling.",
+        ),
+    }
+    for name, (value, help_text) in told.items():
+        if value is not None:
+            yield GaugeMetricFamily(_PREFIX + name, help_text, value=value)
+    if power.joules is not None:
+        yield CounterMetricFamily(_PREFIX + "joules", "Since the node started.", value=power.joules)
+    slowed = float(bool(power.slowed_by))
+    yield GaugeMetricFamily(
+        _PREFIX + "power_slowed", "1: by heat, or to keep to watts.", value=slowed
+    )
 
 
 def _as_number(one: ModelStatus) -> float:

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 
-class Ease(msgspec.Struct, frozen=True, kw_only=True):
+class Restraint(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine should leave alone; the defaults: nothing."""
 
     threads: int = 0
@@ -23,7 +23,7 @@ class PowerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     mode: str = "max"
     """`max`, `balanced`, `quiet` or such as `45 W`."""
-    ease: Ease = Ease()
+    restraint: Restraint = Restraint()
     """What the engines were told."""
     slowed_by: Literal["", "heat", "power"] = ""
     """Why the engines do less than the mode alone would have them do."""

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from ai_assistant.protocol.power import PowerStatus
+
 ModelState = Literal["unloaded", "loading", "ready", "failed"]
 
 
@@ -106,3 +108,5 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     memory_bytes: int
     models: tuple[ModelStatus, ...]
+    power: PowerStatus | None = None
+    """None: nobody keeps it."""

@@ -19,6 +19,7 @@ from ai_assistant.protocol.errors import (
     ShuttingDown,
     Unavailable,
 )
+from ai_assistant.protocol.power import PowerStatus
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, Priority, TokenizeRequest
 from ai_assistant.protocol.routing import Served
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
@@ -104,6 +105,8 @@ class Scheduler:
         self._process = psutil.Process()
         self._closing = False
         self._timing: dict[str, asyncio.Task[None]] = {}
+        self.power: Callable[[], PowerStatus | None] = lambda: None
+        """Who tells of power and heat."""
         self.crowded_at = float("-inf")
         """When somebody last found all room taken by models in use, by the monotonic clock."""
 
@@ -338,6 +341,7 @@ class Scheduler:
             pid=os.getpid(),
             memory_bytes=self._process.memory_info().rss,
             models=tuple(self._place_status(place) for place in self._places.values()),
+            power=self.power(),
         )
 
     def _place_status(self, place: Place) -> ModelStatus:

@@ -15,12 +15,12 @@ from ai_assistant.devices.apply_port import Machine
 from ai_assistant.devices.power.heat import hottest, of_chips
 from ai_assistant.devices.power.levers import levers
 from ai_assistant.devices.power.meter import Meter, PerToken, Reading, usable
-from ai_assistant.devices.power.modes import Mode, ceiling_of, ease_of, ladder, read_mode
+from ai_assistant.devices.power.modes import Mode, ceiling_of, ladder, read_mode, restraint_of
 from ai_assistant.devices.power.settings import PowerSettings
 from ai_assistant.devices.power.throttle import Readings, Throttle
 from ai_assistant.devices.probe.power import read_power
 from ai_assistant.protocol.errors import AssistantError, InvalidRequest
-from ai_assistant.protocol.power import Ease, PowerStatus
+from ai_assistant.protocol.power import PowerStatus, Restraint
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Keeper:
         return None if not watched else WORKING if self._working else IDLE
 
     @property
-    def ease(self) -> Ease:
+    def restraint(self) -> Restraint:
         """What the engines are to leave alone now."""
         return self._ladder[min(self._throttle.level, len(self._ladder) - 1)]
 
@@ -85,10 +85,14 @@ class Keeper:
             self._use(mode)
             self._set_system(mode)
             self._told = msgspec.structs.replace(
-                self._told, mode=str(mode), ease=self.ease, ceiling=self._ceiling, slowed_by=""
+                self._told,
+                mode=str(mode),
+                restraint=self.restraint,
+                ceiling=self._ceiling,
+                slowed_by="",
             )
 
-    def tick(self, now: float, tokens: int) -> Ease:
+    def tick(self, now: float, tokens: int) -> Restraint:
         """Look at the sensors at `now`, by a steady clock; `tokens` were written so far, by all
         engines together. What the engines are to leave alone from now on."""
         with self._lock:
@@ -106,7 +110,7 @@ class Keeper:
             )
             self._throttle = self._throttle.follow(readings, now, len(self._ladder) - 1)
             self._tell(readings, energy)
-            return self.ease
+            return self.restraint
 
     def status(self) -> PowerStatus:
         """As it is now."""
@@ -119,8 +123,8 @@ class Keeper:
 
     def _use(self, mode: Mode) -> None:
         self._mode = mode
-        ease = ease_of(mode, self._cores, saturating=self._saturating)
-        self._ladder = ladder(ease, self._cores, on_gpu=self._on_gpu)
+        restraint = restraint_of(mode, self._cores, saturating=self._saturating)
+        self._ladder = ladder(restraint, self._cores, on_gpu=self._on_gpu)
         self._ceiling = ceiling_of(mode, self._settings.ceiling) if self._hot else None
         self._throttle = Throttle()
         self._working = True
@@ -147,7 +151,7 @@ class Keeper:
         slowed = bool(self._throttle.level)
         self._told = msgspec.structs.replace(
             self._told,
-            ease=self.ease,
+            restraint=self.restraint,
             slowed_by="" if not slowed else "heat" if self._throttle.by_heat else "power",
             temperature=readings.temperature,
             watts=energy.watts if energy else None,

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from ai_assistant.protocol.errors import InvalidRequest
-from ai_assistant.protocol.power import Ease
+from ai_assistant.protocol.power import Restraint
 
 WATTS = (1.0, 100_000.0)
 QUIET_SLOTS = 4
@@ -42,17 +42,17 @@ def read_mode(text: str) -> Mode:
     )
 
 
-def ease_of(mode: Mode, cores: int, *, saturating: int = 0) -> Ease:
+def restraint_of(mode: Mode, cores: int, *, saturating: int = 0) -> Restraint:
     """What the engines leave alone, as long as nothing is too hot.
 
     `saturating`: threads that read memory about as fast as all do, 0 if it was not measured. More
     of them write single tokens no faster; prompts use them, so balanced keeps half of the cores.
     """
     if mode.kind == "balanced":
-        return Ease(threads=min(cores, max(saturating or ceil(0.75 * cores), ceil(cores / 2))))
+        return Restraint(threads=min(cores, max(saturating or ceil(0.75 * cores), ceil(cores / 2))))
     if mode.kind == "quiet":
-        return Ease(threads=max(1, cores // 4), slots=QUIET_SLOTS, speculation=False)
-    return Ease()
+        return Restraint(threads=max(1, cores // 4), slots=QUIET_SLOTS, speculation=False)
+    return Restraint()
 
 
 def ceiling_of(mode: Mode, wanted: float) -> float | None:
@@ -60,17 +60,17 @@ def ceiling_of(mode: Mode, wanted: float) -> float | None:
     return wanted or _CEILINGS.get(mode.kind)
 
 
-def ladder(ease: Ease, cores: int, *, on_gpu: bool) -> tuple[Ease, ...]:
-    """From `ease` down to the least: fewer threads first, which costs least, then rests.
+def ladder(restraint: Restraint, cores: int, *, on_gpu: bool) -> tuple[Restraint, ...]:
+    """From `restraint` down to the least: fewer threads first, which costs least, then rests.
 
     Where a GPU computes, threads make no difference: only rests do.
     """
-    threads = min(ease.threads or cores, cores)
+    threads = min(restraint.threads or cores, cores)
     counts = [threads] if on_gpu else [max(1, ceil(share * threads)) for share in _SHARES]
-    fewer = [ease, *(_with(ease, count, 1.0) for count in dict.fromkeys(counts[1:]))]
+    fewer = [restraint, *(_with(restraint, count, 1.0) for count in dict.fromkeys(counts[1:]))]
     steps = [one for i, one in enumerate(fewer) if not i or one.threads != threads]
-    return (*steps, *(_with(ease, counts[-1], rest) for rest in _RESTS))
+    return (*steps, *(_with(restraint, counts[-1], rest) for rest in _RESTS))
 
 
-def _with(ease: Ease, threads: int, work: float) -> Ease:
-    return msgspec.structs.replace(ease, threads=threads, work=work)
+def _with(restraint: Restraint, threads: int, work: float) -> Restraint:
+    return msgspec.structs.replace(restraint, threads=threads, work=work)

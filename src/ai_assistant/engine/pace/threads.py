@@ -51,7 +51,7 @@ class ThreadController:
         self._counts = candidates(self.most)
         self._free = FreeCores(self.most)
         self._searches: dict[tuple[int, int], Search] = {}
-        self._cores = self.most
+        self._cores = self._allowed = self.most
         self._current = self._start(calibration)
         self._settled = [self._searches[kind, self.most].count for kind in (DECODE, CHUNK, PROMPT)]
 
@@ -67,9 +67,13 @@ class ThreadController:
                         search.seed(tokens, seconds)
         return self._searches[DECODE, self.most]
 
+    def allow(self, most: int) -> None:
+        """Use so many threads at most from now on, however long a step is."""
+        self._allowed = max(1, min(most, self.most))
+
     def choose(self, tokens: int, now: float, load: LoadSample) -> int:
         """The threads for a step of `tokens` that begins at `now` (seconds, any steady clock)."""
-        cores = self._free.follow(now, load)
+        cores = min(self._free.follow(now, load), self._allowed)
         if cores != self._cores:
             self._change(cores, now)
         kind = kind_of(tokens)
@@ -77,7 +81,7 @@ class ThreadController:
         if kind == PROMPT and load.other_cores < CALM:
             # What slowed these steps down once may be over. A vain try costs little of a long step.
             self._current.hasten(now)
-        allowed = self.most if self._long(kind, tokens) else cores
+        allowed = self._allowed if self._long(kind, tokens) else cores
         self._settled[kind] = min(self._current.count, allowed)
         return self._current.next(tokens, now, allowed)
 

@@ -1,0 +1,74 @@
+"""A node's power: hands what its keeper says to every engine of this machine."""
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ai_assistant.devices import stored
+from ai_assistant.devices.apply_journal import power_journal
+from ai_assistant.devices.apply_port import WritableMachine
+from ai_assistant.devices.facts import read_cpu
+from ai_assistant.devices.power.keeper import Keeper
+from ai_assistant.devices.power.run import change_mode, watch
+from ai_assistant.devices.power.settings import PowerSettings
+from ai_assistant.protocol.power import PowerStatus, Restraint
+from ai_assistant.protocol.status import NodeStatus
+from ai_assistant.workers.local import LocalWorker
+
+
+def keeper_here(settings: PowerSettings, data: Path) -> Keeper:
+    """The keeper of this machine; what was measured of it is in `data`."""
+    profile = stored.load(data)
+    best = profile.memory.best_read if profile else None
+    return Keeper(
+        WritableMachine(),
+        power_journal(data),
+        settings,
+        cores=read_cpu().compute_cores,
+        saturating=best.threads if best else 0,
+    )
+
+
+class NodePower:
+    """Engines come and go; each hears what holds now."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._workers: weakref.WeakSet[LocalWorker] = weakref.WeakSet()
+
+    def add(self, worker: LocalWorker) -> None:
+        """A worker that was made."""
+        self._workers.add(worker)
+        worker.limit(self._keeper.restraint)
+
+    def status(self) -> PowerStatus:
+        """Power and heat as they are now."""
+        return self._keeper.status()
+
+    async def change(self, mode: str) -> None:
+        """Use another mode from now on. Raises `InvalidRequest`."""
+        await change_mode(self._keeper, mode, self._tell)
+
+    @asynccontextmanager
+    async def kept(self, status: Callable[[], NodeStatus]) -> AsyncGenerator[None]:
+        """For the life of the context; at its end the system is as it was before."""
+        await asyncio.to_thread(self._keeper.start)
+        self._tell(self._keeper.restraint)
+        watching = asyncio.create_task(watch(self._keeper, lambda: _written(status()), self._tell))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+            await asyncio.to_thread(self._keeper.close)
+
+    def _tell(self, restraint: Restraint) -> None:
+        for worker in self._workers:
+            worker.limit(restraint)
+
+
+def _written(status: NodeStatus) -> int:
+    """Tokens of all engines that live; one that starts again begins at 0."""
+    return sum(one.engine.generated_tokens for one in status.models if one.engine)
