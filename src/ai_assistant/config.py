@@ -16,6 +16,8 @@ import msgspec
 import platformdirs
 from msgspec import structs
 
+from ai_assistant.devices.power.modes import read_mode
+from ai_assistant.devices.power.settings import PowerSettings
 from ai_assistant.devices.settings import CacheSettings, EngineSettings
 from ai_assistant.gateway.keys import read_key
 from ai_assistant.gateway.settings import GatewaySettings
@@ -29,6 +31,7 @@ APPLICATION = "ai-assistant"
 SECRETS = frozenset({"server.api_keys", "jobs.database"})
 KEY_FILE = "server.api_key_file"
 KEYS = "server.api_keys"
+POWER = "power.mode"
 ROUTES = "routing.routes"
 """In the file these are sections of their own, `[routes.NAME]`."""
 FLAGS = {
@@ -58,6 +61,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "cache.disk_gb": (0, float("inf")),
     "cache.daily_write_gb": (0, float("inf")),
     "cache.memory_gb": (0, float("inf")),
+    "power.ceiling": (0, 120),
     "scheduler.memory_fraction": (0.01, 1),
     "scheduler.max_loaded": (1, float("inf")),
     "jobs.concurrency": (0, 4096),
@@ -86,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheSettings = CacheSettings()
     store: StoreSettings = StoreSettings()
     jobs: JobsSettings = JobsSettings()
+    power: PowerSettings = PowerSettings()
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +250,7 @@ def load(
     values = {key: _value(key, source, problems) for key, source in given.items()}
     origins = {key: given[key].origin if key in given else "default" for key in _FIELDS}
     problems += _wrong_keys(values.get(KEYS), given.get(KEYS))
+    problems += _wrong_mode(values.get(POWER), given.get(POWER))
     if path := values.pop(KEY_FILE, None):
         origin = given[KEY_FILE].origin
         found = _read_keys(Path(str(path)), origin, problems, warnings)
@@ -414,6 +420,14 @@ def _read_keys(
 def _wrong_keys(lines: object, source: _Given | None) -> list[str]:
     found = [_wrong_key(line) for line in cast("tuple[str, ...]", lines or ())]
     return [f"{KEYS}: {problem} ({source.origin})." for problem in found if problem and source]
+
+
+def _wrong_mode(mode: object, source: _Given | None) -> list[str]:
+    try:
+        read_mode("max" if mode is None else str(mode))
+    except InvalidRequest as error:
+        return [f"{POWER}: {error.message} ({source.origin if source else ''})"]
+    return []
 
 
 def _wrong_key(line: str) -> str | None:
