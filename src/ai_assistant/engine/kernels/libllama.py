@@ -65,8 +65,23 @@ def start() -> None:
     """Set the log and initialise the backends; again is harmless."""
     if not _started.is_set():
         llama.llama_log_set(_callback, ctypes.c_void_p(0))
+        _load_plugins()
         llama.llama_backend_init()
         _started.set()
+
+
+def _load_plugins() -> None:
+    """Kernels for any CPU (`make kernels-portable`) keep their backends in files beside libllama:
+    load the best of each kind for this machine. Other builds have theirs inside already."""
+    # Through libllama's own handle: a second copy of libggml would have a list of its own.
+    functions: Any = getattr(_binding, "_lib")  # noqa: B009 - the binding calls it private
+    if sys.platform == "win32":  # There a handle does not reach what it depends on.
+        from llama_cpp import _ggml
+
+        functions = _ggml.libggml
+    if not functions.ggml_backend_reg_count():
+        folder = os.path.join(os.path.dirname(_binding.__file__), "lib")
+        functions.ggml_backend_load_all_from_path(folder.encode())
 
 
 def system_info() -> str:
