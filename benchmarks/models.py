@@ -54,6 +54,9 @@ class Shape:
     tied: bool = False
     template: str | None = None
     """None: the vocabulary brings one."""
+    experts: int = 0
+    """Of a mixture, in each layer; `feed` is one expert's."""
+    experts_used: int = 0
 
     @property
     def head(self) -> int:
@@ -81,6 +84,38 @@ SHAPES = {
         "Q4_K_M",
         False,
         MISTRAL_TEMPLATE,
+    ),
+    "moe": Shape(  # 1.3 billion weights, of which a token needs a quarter
+        "llama",
+        "llama-spm",
+        12,
+        1024,
+        16,
+        4,
+        1024,
+        32_768,
+        1e4,
+        "Q4_K_M",
+        False,
+        MISTRAL_TEMPLATE,
+        32,
+        4,
+    ),
+    "moe-7b": Shape(  # OLMoE's size: 7 billion weights, of which a token needs one
+        "llama",
+        "llama-spm",
+        16,
+        2048,
+        16,
+        16,
+        1024,
+        32_768,
+        1e4,
+        "Q4_K_M",
+        False,
+        MISTRAL_TEMPLATE,
+        64,
+        8,
     ),
     "tiny-32k": Shape(  # a large vocabulary on almost no layers: what sampling costs
         "llama", "llama-spm", 2, 256, 4, 2, 512, 8192, 1e4, "Q8_0", False, MISTRAL_TEMPLATE
@@ -136,7 +171,7 @@ def write(
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor to be written. A float one is a vector of `value`s."""
+    """A tensor to be written. A float one is a vector of `value`s, or random where it has rows."""
 
     name: str
     kind: Type
@@ -144,12 +179,15 @@ class Tensor:
     columns: int
     deviation: float = 0.0
     value: float = 0.0
+    stack: int = 1
+    """Matrices of this size, one for each expert."""
 
     @property
     def byte_shape(self) -> tuple[int, ...]:
         values, size = gguf.GGML_QUANT_SIZES[self.kind]
         row = self.columns // values * size
-        return (row,) if self.kind == Type.F32 else (self.rows, row)
+        shape = (row,) if self.kind == Type.F32 and self.rows == 1 else (self.rows, row)
+        return (self.stack, *shape) if self.stack > 1 else shape
 
     @property
     def size(self) -> int:
@@ -157,9 +195,13 @@ class Tensor:
 
     def make(self, random: np.random.Generator) -> Bytes:
         """Its bytes."""
+        if self.kind == Type.F32 and self.rows > 1:
+            values = random.standard_normal((self.rows, self.columns), np.float32)
+            return (values * np.float32(self.deviation)).view(np.uint8)
         if self.kind == Type.F32:
             return np.full(self.columns, self.value, np.float32).view(np.uint8)
-        return random_blocks(self.kind, self.rows, self.columns, self.deviation, random)
+        rows = self.stack * self.rows
+        return random_blocks(self.kind, rows, self.columns, self.deviation, random)
 
 
 def tensors(shape: Shape, vocabulary: int) -> Iterator[Tensor]:
@@ -190,9 +232,19 @@ def _layer(shape: Shape, layer: int, low: Type, mixed: Type) -> Iterator[Tensor]
             yield _vector(f"blk.{layer}.attn_{name}.bias", size, 0)
     yield matrix("attn_output", low, width, width)
     yield _vector(f"blk.{layer}.ffn_norm.weight", width, 1)
-    yield matrix("ffn_gate", low, shape.feed, width)
-    yield matrix("ffn_up", low, shape.feed, width)
-    yield matrix("ffn_down", mixed, width, shape.feed)
+    if not shape.experts:
+        yield matrix("ffn_gate", low, shape.feed, width)
+        yield matrix("ffn_up", low, shape.feed, width)
+        yield matrix("ffn_down", mixed, width, shape.feed)
+        return
+    yield matrix("ffn_gate_inp", Type.F32, shape.experts, width)
+    for name, kind, rows, columns in (
+        ("gate", low, shape.feed, width),
+        ("up", low, shape.feed, width),
+        ("down", mixed, width, shape.feed),
+    ):
+        name = f"blk.{layer}.ffn_{name}_exps.weight"
+        yield Tensor(name, kind, rows, columns, columns**-0.5, stack=shape.experts)
 
 
 def _vector(name: str, size: int, value: float) -> Tensor:
@@ -216,6 +268,9 @@ def _add_about(writer: gguf.GGUFWriter, shape: Shape, name: str) -> None:
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
     writer.add_feed_forward_length(shape.feed)
+    if shape.experts:
+        writer.add_expert_count(shape.experts)
+        writer.add_expert_used_count(shape.experts_used)
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_rope_dimension_count(shape.head)

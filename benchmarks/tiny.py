@@ -15,6 +15,7 @@ from benchmarks.vocabularies import CONTROL, add_byte_pairs, add_word_pieces
 
 WIDTH, HEADS, KV_HEADS, HEAD, FEED = 128, 4, 2, 32, 256
 LAYERS = 2
+EXPERTS = 8
 WINDOW = 64
 """Tokens that the sliding-window layer of `tiny-swa` sees."""
 
@@ -30,6 +31,11 @@ class Weights:
         """`outputs` rows; a unit-variance input gives an output of variance `gain` squared."""
         values = self._random.standard_normal((outputs, inputs), np.float32)
         self.add(f"{name}.weight", values * np.float32(gain / np.sqrt(inputs)))
+
+    def experts(self, name: str, outputs: int, inputs: int) -> None:
+        """A matrix for each expert."""
+        values = self._random.standard_normal((EXPERTS, outputs, inputs), np.float32)
+        self.add(f"{name}.weight", values / np.float32(np.sqrt(inputs)))
 
     def norm(self, name: str, size: int = WIDTH, value: float = 1.0) -> None:
         """The weights of a norm, all the same."""
@@ -105,6 +111,26 @@ def _sliding(weights: Weights, context: int) -> None:
         weights.norm(f"blk.{layer}.post_attention_norm", value=0.5)
         _feed_forward(weights, layer)
         weights.norm(f"blk.{layer}.post_ffw_norm", value=0.5)
+    weights.norm("output_norm")
+    weights.head(size)
+
+
+def _mixture(weights: Weights, context: int) -> None:
+    """Mixtral: a router chooses two of eight experts for each token."""
+    _attention_shape(weights.writer)
+    weights.writer.add_expert_count(EXPERTS)
+    weights.writer.add_expert_used_count(2)
+    size = add_byte_pairs(weights.writer)
+    weights.embedding(size)
+    for layer in range(LAYERS):
+        block = f"blk.{layer}"
+        weights.norm(f"{block}.attn_norm")
+        _attention(weights, layer)
+        weights.norm(f"{block}.ffn_norm")
+        weights.matrix(f"{block}.ffn_gate_inp", EXPERTS, WIDTH)
+        weights.experts(f"{block}.ffn_gate_exps", FEED, WIDTH)
+        weights.experts(f"{block}.ffn_up_exps", FEED, WIDTH)
+        weights.experts(f"{block}.ffn_down_exps", WIDTH, FEED)
     weights.norm("output_norm")
     weights.head(size)
 
@@ -225,6 +251,7 @@ def _feed_forward(weights: Weights, layer: int) -> None:
 
 KINDS: dict[str, tuple[str, Callable[[Weights, int], None]]] = {
     "tiny": ("llama", _dense),
+    "tiny-mixture": ("llama", _mixture),
     "tiny-swa": ("gemma3", _sliding),
     "tiny-recurrent": ("mamba", _recurrent),
     "tiny-hybrid": ("lfm2", _hybrid),

@@ -74,7 +74,7 @@ def test_the_flag_for_the_file_goes_before_the_environment(file: Path) -> None:
         ('[server]\nport = "x"\n', ["server.port must be a whole number, not 'x'"]),
         ("[server]\nport = 70000\n", ["server.port must be between 0 and 65535, not 70000"]),
         ("[engine]\nslots = -1\n", ["engine.slots must be between 0 and 240, not -1"]),
-        ("[engine]\nkv_type = 'f8'\n", ["engine.kv_type must be one of f32, f16,", "not 'f8'"]),
+        ("[engine]\nkv_type = 'f8'\n", ["engine.kv_type must be one of auto, f32,", "not 'f8'"]),
         ("[store]\nmodels = 'a.gguf'\n", ["store.models must be a list of texts"]),
         ("[server]\nmax_requests = 0\n", ["server.max_requests must be at least 1, not 0"]),
         ("[server]\nport = true\n", ["server.port must be a whole number, not True"]),

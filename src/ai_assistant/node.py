@@ -21,9 +21,7 @@ from ai_assistant import config
 from ai_assistant.console.routes import console_routes
 from ai_assistant.devices import stored
 from ai_assistant.devices.child import ask_kernels
-from ai_assistant.devices.facts import read_cpu, read_memory
 from ai_assistant.devices.keep import Place, plan_keeping
-from ai_assistant.devices.plan import Machine, memory_need, plan_engine
 from ai_assistant.devices.profile import Profile
 from ai_assistant.devices.source import ThisMachine
 from ai_assistant.gateway.access.access import Access
@@ -40,7 +38,9 @@ from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.store.conversations import Conversations
 from ai_assistant.store.models import known_models as read_known_models
 from ai_assistant.store.pins import read_pins
+from ai_assistant.workers.idle import Idle
 from ai_assistant.workers.local import LocalWorker
+from ai_assistant.workers.planning import Planner
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +89,16 @@ async def _serve(
     file: Path | None,
     access: Access,
 ) -> int:
-    scheduler = _build_scheduler(settings)
-    async with _with_others(scheduler, settings, file) as service:
-        return await _serve_all(scheduler, service, settings, announce, resume, access)
+    planner = Planner(settings.engine, config.layouts_dir(settings))
+    idle = Idle(planner, measure=settings.engine.measure)
+    scheduler = _build_scheduler(settings, planner, idle)
+    looking = asyncio.create_task(idle.run())
+    try:
+        async with _with_others(scheduler, settings, file) as service:
+            return await _serve_all(scheduler, service, settings, announce, resume, access)
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
 
 
 @contextlib.asynccontextmanager
@@ -201,15 +208,20 @@ def _wake(loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(heard)
 
 
-def _build_scheduler(settings: config.Settings) -> Scheduler:
-    cores = read_cpu().compute_cores
-
+def _build_scheduler(settings: config.Settings, planner: Planner, idle: Idle) -> Scheduler:
     def make_worker(model: ModelInfo) -> tuple[Worker, int]:
-        machine = Machine(cores=cores, memory_available=read_memory().available)
-        plan = plan_engine(model, machine, settings.engine)
-        plan = plan_keeping(plan, settings.cache, _cache_place(settings), _pins(settings))
-        worker = LocalWorker(model, plan, max_restarts=settings.scheduler.max_restarts)
-        return worker, memory_need(model, plan)
+        planned = planner.plan(model)
+        place = _cache_place(settings)
+        worker = LocalWorker(
+            model,
+            plan_keeping(planned.plan, settings.cache, place, _pins(settings)),
+            max_restarts=settings.scheduler.max_restarts,
+            told=planned.told,
+            smaller=planned.smaller,
+            learn=functools.partial(planner.learn, model),
+        )
+        idle.watch(model, worker)
+        return worker, planned.need
 
     return Scheduler(
         known_models(settings),

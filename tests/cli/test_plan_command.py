@@ -7,16 +7,24 @@ from tests.cli.conftest import Invoke
 
 
 def test_plan_is_measured_once_and_kept(invoke: Invoke, home: Path) -> None:
-    layouts = json.loads(invoke("plan", "--json").output)
+    found = json.loads(invoke("plan", "--json", "--verify").output)
+    layouts = found["predictions"]
     assert [one["layout"]["gpu_layers"] for one in layouts] == [0] * len(layouts)
     assert all(one["ttft"] > 0 and one["tpot"] > 0 for one in layouts)
     assert layouts[0]["memory"]["ram"] > 40_000_000
-    (kept,) = (home / "data/ai-assistant/layouts").iterdir()
-    before = kept.stat().st_mtime_ns
+    assert found["plan"]["chunk"] == 512
+    assert found["plan"]["cells"] == layouts[0]["layout"]["cells"]
+    assert 0 < len(found["verified"]) <= 2
+    assert all(one["token"] > 0 and one["piece"] > 0 for one in found["verified"])
+    kept = sorted((home / "data/ai-assistant/layouts").iterdir())
+    assert [file.suffixes[-2] for file in kept] == [".f16", ".factors"]
+    before = kept[0].stat().st_mtime_ns
     told = invoke("plan", "starter", "--workload", "agent", "--explain").output
-    assert kept.stat().st_mtime_ns == before
+    assert kept[0].stat().st_mtime_ns == before
     assert "all on the processor" in told
     assert "layers on the processor" in told
+    assert "tokens a conversation" in told
+    assert "corrected by" in told.lower()
     refused = invoke("plan", "--context", "1000000000")
     assert refused.exit_code != 0
     assert "are free" in refused.output

@@ -1,66 +1,80 @@
 """Predictions add up what was measured, and the best layout that fits is found. No kernels."""
 
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.devices.layout_tools import (
+    ALONE,
+    BOTH,
+    CPU,
+    GIGABYTE,
+    GPU,
+    MIXTURE,
+    TWO,
+    anatomy,
+    device,
+)
 
-from ai_assistant.devices.layout.costs import CASES, DEPTH, Costs, Curve, costs, stand_ins
-from ai_assistant.devices.layout.predict import Bench, Layout, memory, step, tpot, ttft
-from ai_assistant.devices.layout.search import TURNS, Limits, best
-from ai_assistant.devices.layout.words import reasons, refusal, terms, where
-from ai_assistant.protocol.layout import Case, LayerPart, ModelAnatomy, Timed, TrialReport
+from ai_assistant.devices.layout.costs import Curve, cases, costs, stand_ins
+from ai_assistant.devices.layout.predict import (
+    Bench,
+    Factors,
+    Layout,
+    split,
+    step,
+    tpot,
+    ttft,
+)
+from ai_assistant.devices.layout.room import Limits, Needs, estimated, memory
+from ai_assistant.devices.layout.search import TURNS, Wanted, best
+from ai_assistant.devices.layout.words import reasons, refusal, smaller_weights, terms, where
+from ai_assistant.protocol.layout import Case, Timed, TrialReport
 
-GIGABYTE = 10**9
-
-
-def anatomy(layers: int = 32, size: int = 120_000_000) -> ModelAnatomy:
-    return ModelAnatomy(
-        architecture="llama",
-        width=4096,
-        heads=32,
-        layers=tuple(LayerPart(bytes=size) for _ in range(layers)),
-        embedding=LayerPart(bytes=80_000_000),
-        output=LayerPart(bytes=100_000_000),
-        kv_bytes_per_token_layer=4096,
-    )
-
-
-def device(layer: float, outside: float, *, compute: int = 0) -> Costs:
-    """A device whose time grows by a tenth of a token's for each further one."""
-    tokens = (1, 512)
-    line = lambda one: Curve(tokens, (one, one * (1 + 51.1)))  # noqa: E731
-    return Costs(
-        layer=line(layer), outside=line(outside), attention=1e-9, tiled=1e-9, compute_bytes=compute
-    )
-
-
-CPU = device(2e-3, 1e-3)
-GPU = device(1e-4, 1e-4, compute=300_000_000)
-BOTH = Bench(cpu={8: CPU}, gpu=GPU, crossing=Curve((1, 512), (2e-4, 1e-3)))
+ROOMY = Limits(ram=64 * GIGABYTE, gpus=(24 * GIGABYTE,))
+NEEDS = Needs(ram=0, gpu=0)
 
 
-def report(layers: int, layer: float, outside: float, attention: float) -> TrialReport:
-    times = tuple(
-        Timed(case, case.tokens * (outside + layers * (layer + attention * case.depth)))
-        for case in CASES
-    )
-    return TrialReport(times=times, memory={"compute/CPU": 77, "weights/CPU": 5})
+@dataclass(frozen=True)
+class Truth:
+    """Seconds that stand-ins are made to take."""
+
+    layer: float
+    outside: float
+    looking: float
+    others: float = 0.0
+
+    def report(self, layers: int) -> TrialReport:
+        def seconds(case: Case) -> float:
+            foreign = case.depth * (case.streams - 1) * self.others
+            each = self.layer + self.looking * case.depth + foreign
+            return case.tokens * (self.outside + layers * each)
+
+        times = tuple(Timed(case, seconds(case)) for case in cases(512))
+        memory = {"compute/CPU": 77, "weights/CPU": 5, "kv/CUDA0": 10, "taken/CUDA0": 110}
+        return TrialReport(times=times, memory=memory)
 
 
 def test_costs_of_a_layer_come_from_the_difference_of_two_stand_ins() -> None:
-    found = costs(report(4, 3e-3, 5e-3, 1e-6), report(12, 3e-3, 5e-3, 1e-6), (4, 12), "CPU")
+    truth = Truth(3e-3, 5e-3, 1e-6, 1e-7)
+    found = costs(truth.report(4), truth.report(12), (4, 12), "CPU")
     assert found.layer.at(1) == pytest.approx(3e-3)
     assert found.layer.at(100) == pytest.approx(0.3)
     assert found.outside.at(1) == pytest.approx(5e-3)
-    assert found.attention == pytest.approx(1e-6)
+    for tokens in (1, 16, 512):
+        assert found.attention.at(tokens, 3000) == pytest.approx(3e-3)
+    assert found.attention.at(16, 100, streams=16) == pytest.approx(100 * 1e-6 + 1500 * 1e-7)
     assert found.compute_bytes == 77
+    assert costs(truth.report(4), truth.report(12), (4, 12), "CUDA0").other_bytes == 100
 
 
 def test_noise_never_makes_a_cost_negative() -> None:
-    found = costs(report(4, 3e-3, 5e-3, 0), report(12, 1e-3, 1e-3, 0), (4, 12), "CPU")
+    short, long = Truth(3e-3, 5e-3, 0).report(4), Truth(1e-3, 1e-3, 0).report(12)
+    found = costs(short, long, (4, 12), "CPU")
     assert found.layer.at(1) >= 0
     assert found.outside.at(512) >= 0
-    assert found.attention >= 0
+    assert found.attention.at(1, 500) >= 0
 
 
 @given(st.lists(st.integers(1, 3 << 30), min_size=2, max_size=130))
@@ -72,6 +86,15 @@ def test_stand_ins_differ_and_are_no_larger_than_the_model(sizes: list[int]) -> 
 def test_stand_ins_of_small_layers_are_larger_than_a_cache() -> None:
     short, long = stand_ins([16 << 20] * 24)
     assert (long - short) * (16 << 20) >= 192 << 20
+
+
+@given(st.integers(16, 2048), st.integers(0, 4096))
+def test_no_step_is_longer_than_the_chunk_or_deeper_than_the_model(
+    chunk: int, context: int
+) -> None:
+    for case in cases(chunk, context):
+        assert case.tokens <= chunk
+        assert not context or not case.depth or case.depth + case.tokens <= context
 
 
 @given(st.integers(1, 2000))
@@ -92,6 +115,23 @@ def test_step_is_the_sum_of_its_terms() -> None:
     assert found.total == pytest.approx(tpot(anatomy(), BOTH, half, 1, 1000))
 
 
+def test_factors_correct_each_term() -> None:
+    half = Layout(gpu_layers=17, threads=8)
+    plain = step(anatomy(), BOTH, half, 1, 1000)
+    found = step(anatomy(), BOTH, half, 1, 1000, factors=Factors(cpu_layers=1.5, attention=0.5))
+    assert found.cpu_layers == pytest.approx(1.5 * plain.cpu_layers)
+    assert found.attention == pytest.approx(0.5 * plain.attention)
+    assert found.gpu_layers == plain.gpu_layers
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.lists(st.integers(0, 40), max_size=3))
+def test_every_layer_is_somewhere_once(gpu_layers: int, apart: int, shares: list[int]) -> None:
+    layout = Layout(gpu_layers=gpu_layers, feeds_on_cpu=apart, on_gpus=tuple(shares), threads=1)
+    found = split(anatomy(), layout)
+    assert found.cpu + sum(found.gpus) == 32
+    assert 0 <= found.mixed <= sum(found.gpus)
+
+
 def test_cached_beginning_costs_nothing_but_attention() -> None:
     layout = Layout(gpu_layers=0, threads=8)
     whole = ttft(anatomy(), BOTH, layout, 2000)
@@ -101,56 +141,126 @@ def test_cached_beginning_costs_nothing_but_attention() -> None:
 
 
 def test_memory_is_where_the_layers_are() -> None:
-    none = memory(anatomy(), BOTH, Layout(gpu_layers=0, threads=8))
-    half = memory(anatomy(), BOTH, Layout(gpu_layers=17, threads=8))
-    every = memory(anatomy(), BOTH, Layout(gpu_layers=33, threads=8))
+    none = memory(anatomy(), Layout(gpu_layers=0, threads=8), NEEDS)
+    half = memory(anatomy(), Layout(gpu_layers=17, threads=8), NEEDS)
+    every = memory(anatomy(), Layout(gpu_layers=33, threads=8), NEEDS)
+    apart = memory(anatomy(), Layout(gpu_layers=33, feeds_on_cpu=32, threads=8), NEEDS)
     assert none.gpu == 0
     assert half.ram < none.ram
     assert every.ram == 80_000_000
     assert every.gpu > anatomy().weights - 80_000_000
     assert half.gpu < every.gpu
+    assert apart.ram - every.ram == every.gpu - apart.gpu == 32 * 90_000_000
 
 
 def test_all_on_the_gpu_where_it_fits() -> None:
-    found = best(anatomy(), BOTH, Limits(ram=64 * GIGABYTE, gpu=24 * GIGABYTE), "chat")
+    found = best(anatomy(), {"f16": BOTH}, ROOMY, "chat", Wanted())
     assert found[0].layout.gpu_layers == 33
-    assert where(anatomy(), found[0]) == "all on the GPU"
+    assert where(anatomy(), found[0].layout) == "all on the GPU"
 
 
 @given(st.integers(0, 6 * GIGABYTE), st.sampled_from(sorted(TURNS)))
 def test_best_fits_and_nothing_that_fits_is_quicker(gpu: int, workload: str) -> None:
-    limits = Limits(ram=64 * GIGABYTE, gpu=gpu)
-    found = best(anatomy(), BOTH, limits, workload)  # type: ignore[arg-type]
-    assert all(one.memory.gpu <= gpu for one in found)
+    limits = Limits(ram=64 * GIGABYTE, gpus=(gpu,))
+    found = best(anatomy(), {"f16": BOTH}, limits, workload, Wanted())  # type: ignore[arg-type]
+    assert all(limits.hold(one.memory) for one in found)
     assert found[0].turn <= 1.01 * min(one.turn for one in found)
     assert reasons(anatomy(), found, limits)
 
 
 def test_gpu_that_is_slower_than_the_processor_stays_free() -> None:
-    slow = Bench(cpu={8: CPU}, gpu=device(5e-3, 5e-3))
-    found = best(anatomy(), slow, Limits(ram=64 * GIGABYTE, gpu=24 * GIGABYTE), "chat")
+    slow = Bench(cpu={8: CPU}, gpus=(device(5e-3, 5e-3),))
+    found = best(anatomy(), {"f16": slow}, ROOMY, "chat", Wanted())
     assert found[0].layout.gpu_layers == 0
 
 
 def test_fewer_threads_where_more_win_nothing() -> None:
     same = Bench(cpu={4: CPU, 8: CPU})
-    found = best(anatomy(), same, Limits(ram=64 * GIGABYTE), "batch")
+    found = best(anatomy(), {"f16": same}, Limits(ram=64 * GIGABYTE), "batch", Wanted())
     assert found[0].layout.threads == 4
+    assert any("8 threads would take" in said for said in reasons(anatomy(), found, ROOMY))
 
 
-def test_what_does_not_fit_is_refused_with_the_figures() -> None:
+def test_owners_numbers_are_the_only_ones_that_are_looked_at() -> None:
+    wanted = Wanted(gpu_layers=5, threads=3)
+    found = best(anatomy(), {"f16": BOTH}, ROOMY, "chat", wanted)
+    assert {(one.layout.gpu_layers, one.layout.threads) for one in found} == {(5, 3)}
+
+
+def test_experts_stay_in_main_memory_before_whole_layers_do() -> None:
+    mixture = anatomy(experts=8)
+    limits = Limits(ram=64 * GIGABYTE, gpus=(2 * GIGABYTE,))
+    found = best(mixture, {"f16": MIXTURE}, limits, "chat", Wanted())
+    layout = found[0].layout
+    assert layout.gpu_layers == 33
+    assert 0 < layout.feeds_on_cpu < 32
+    assert "the experts of" in where(mixture, layout)
+    said = " ".join(reasons(mixture, found, limits))
+    assert "With whole layers on the processor instead of their experts" in said
+
+
+def test_quickest_of_two_gpus_is_filled_first() -> None:
+    limits = Limits(ram=64 * GIGABYTE, gpus=(3 * GIGABYTE, 24 * GIGABYTE))
+    layout = best(anatomy(), {"f16": TWO}, limits, "chat", Wanted())[0].layout
+    assert layout.gpu_layers == 33
+    first, second = layout.on_gpus
+    assert first + second == 32
+    assert first > 12
+    assert "2 GPUs" in where(anatomy(), layout)
+
+
+def test_longer_context_is_kept_where_it_costs_little() -> None:
+    wanted = Wanted(cells=(16_384, 4096), kv_types=("f16", "q8_0"))
+    benches = {"f16": BOTH, "q8_0": BOTH}
+    roomy = best(anatomy(), benches, ROOMY, "chat", wanted)[0].layout
+    assert (roomy.cells, roomy.kv_type) == (16_384, "f16")
+    tight = Limits(ram=64 * GIGABYTE, gpus=(5_500_000_000,))
+    found = best(anatomy(), benches, tight, "chat", wanted)[0].layout
+    assert found.gpu_layers == 33
+    assert found.cells == 4096 or found.kv_type == "q8_0"
+
+
+def test_what_does_not_fit_is_refused_with_the_nearest_that_would() -> None:
     small = Limits(ram=GIGABYTE)
-    assert best(anatomy(), BOTH, small, "chat") == []
-    anyhow = best(anatomy(), BOTH, Limits(ram=64 * GIGABYTE), "chat")
-    assert "4.6 GB of memory" in refusal(anatomy(), small, anyhow[0])
+    assert best(anatomy(), {"f16": ALONE}, small, "chat", Wanted()) == []
+    layout = Layout(gpu_layers=0, threads=8, cells=4096)
+    need = memory(anatomy(), layout, NEEDS)
+    said = refusal(anatomy(), small, layout, need, smaller_weights(anatomy()))
+    assert "4.6 GB of memory" in said
+    assert "1.0 GB are free" in said
+    half = Limits(ram=int(3.9 * GIGABYTE))
+    said = refusal(anatomy(), half, layout, need, smaller_weights(anatomy()))
+    assert "as Q2_K they would be about" in said
+    tight = Limits(ram=need.ram - 100_000_000)
+    assert "With --context" in refusal(anatomy(), tight, layout, need, {})
 
 
 def test_terms_are_said_in_words() -> None:
-    found = best(anatomy(), BOTH, Limits(ram=64 * GIGABYTE, gpu=2 * GIGABYTE), "chat")
-    said = dict(terms(anatomy(), BOTH, found[0], "chat"))
-    assert sum(said.values()) == pytest.approx(found[0].tpot)
-    assert "of 32 layers on the GPU" in where(anatomy(), found[0])
+    limits = Limits(ram=64 * GIGABYTE, gpus=(2 * GIGABYTE,))
+    found = best(anatomy(), {"f16": BOTH}, limits, "chat", Wanted())
+    said = terms(anatomy(), BOTH, found[0], "chat")
+    assert sum(token for _, token, _ in said) == pytest.approx(found[0].tpot)
+    assert "of 32 layers on the GPU" in where(anatomy(), found[0].layout)
 
 
-def test_cases_hold_the_depth_that_attention_is_measured_at() -> None:
-    assert Case(1, DEPTH) in CASES
+def test_estimate_is_no_less_than_a_layer_and_its_step() -> None:
+    needs = estimated(anatomy(), 2048)
+    assert needs.gpu > needs.ram > 2048 * 4 * anatomy().feed
+    assert needs.gpu > 120_000_000 + (512 << 20)
+
+
+def test_streams_cost_more_where_they_have_to_look_past_each_other() -> None:
+    layout = Layout(gpu_layers=33, threads=8)
+    crowd = Bench(
+        cpu={8: CPU},
+        gpus=(
+            costs(
+                Truth(1e-4, 1e-4, 1e-8, 1e-8).report(4),
+                Truth(1e-4, 1e-4, 1e-8, 1e-8).report(12),
+                (4, 12),
+                "CPU",
+            ),
+        ),
+    )
+    assert tpot(anatomy(), crowd, layout, 16, 1000) > 16 * tpot(anatomy(), crowd, layout, 1, 1000)
+    assert GPU.attention.others == 0

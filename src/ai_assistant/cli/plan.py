@@ -1,38 +1,68 @@
 """`ai-assistant plan`: how a model would best be laid over this machine, how fast it would be."""
 
 import json
+import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import msgspec
 
 from ai_assistant import config
+from ai_assistant.cli import plan_table
 from ai_assistant.cli.errors import CommandError
 from ai_assistant.cli.options import config_option, json_option, load
-from ai_assistant.cli.output import columns, size
-from ai_assistant.cli.progress import bar
+from ai_assistant.cli.progress import Tell, bar
 from ai_assistant.devices.child import ask_kernels
 from ai_assistant.devices.facts import read_cpu, read_memory
+from ai_assistant.devices.gpus import Gpu, read_gpus
+from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.devices.layout import stored, words
-from ai_assistant.devices.layout.predict import Bench
-from ai_assistant.devices.layout.search import TURNS, Limits, Prediction, Workload, best
+from ai_assistant.devices.layout.predict import Bench, Factors, Layout
+from ai_assistant.devices.layout.room import Limits, measured, memory
+from ai_assistant.devices.layout.search import TURNS, Prediction, Wanted, Workload, best
+from ai_assistant.devices.plan import CHUNKS, Machine, choices, limits, plan_engine
+from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.layout import ModelAnatomy
+from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.store.anatomy import read_anatomy
-from ai_assistant.store.models import known_models
-from ai_assistant.workers.trials import Measuring
+from ai_assistant.store.models import known_models, read_model
+from ai_assistant.workers.planning import machine_name
+from ai_assistant.workers.trials import Measuring, Ways
+from ai_assistant.workers.verifying import Verified, verify
 
-_SHOWN = 6
 _GIGABYTE = 10**9
-_RESERVE = 0.9
-"""Share of the free memory that a plan may take."""
+_VERIFIED = 2
+"""Layouts that `--verify` tries."""
 
 
-class _Machine(NamedTuple):
-    threads: tuple[int, ...]
-    gpu: str | None
+class Planning(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan is made from."""
+
+    model: ModelInfo
+    anatomy: ModelAnatomy
+    settings: EngineSettings
+    machine: Machine
+    gpus: tuple[Gpu, ...]
+    wanted: Wanted
     limits: Limits
-    name: str
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Of the files in which it is kept what was measured."""
+        return stored.key(self.anatomy, machine_name(self.gpus))
+
+    @property
+    def ways(self) -> Ways:
+        """What has to be timed."""
+        cores = self.machine.cores
+        own = self.settings.threads
+        return Ways(
+            threads=(own,) if own else tuple(sorted({cores, max(1, cores // 2)})),
+            gpus=tuple(gpu.name for gpu in self.gpus),
+            chunk=max(CHUNKS) if self.gpus else max(self.wanted.chunks),
+        )
 
 
 @click.command("plan")
@@ -40,35 +70,35 @@ class _Machine(NamedTuple):
 @click.option(
     "--workload",
     type=click.Choice(list(TURNS)),
-    default="chat",
-    show_default=True,
-    help="What it should be quick at.",
+    help="What it should be quick at; otherwise what the settings say.",
 )
+@click.option("--context", type=click.IntRange(256), help="Tokens of one conversation.")
 @click.option(
-    "--context", type=click.IntRange(256), default=4096, show_default=True, help="Tokens."
+    "--gpu-memory", type=float, metavar="GB", help="Plan as if the GPUs had no more free."
 )
-@click.option("--gpu-memory", type=float, metavar="GB", help="Plan as if the GPU had no more free.")
 @click.option("--explain", is_flag=True, help="Show what each part of a step costs.")
+@click.option("--verify", "sure", is_flag=True, help="Load the model and try the two best layouts.")
 @click.option("--again", is_flag=True, help="Measure anew, although it was measured before.")
 @json_option
 @config_option
 def command(
     model: str | None,
-    workload: Workload,
-    context: int,
+    workload: Workload | None,
+    context: int | None,
     gpu_memory: float | None,
     explain: bool,
+    sure: bool,
     again: bool,
     as_json: bool,
     config_file: Path | None,
 ) -> None:
     """Predict how fast a model would be here.
 
-    For each way to lay it over this machine: processor, GPU, threads.
+    For each way to lay it over this machine: processor, GPUs, threads, KV cache.
 
     MODEL is a GGUF file or the name of a model of this node; the default one if not given. A few
     of its layers are timed on each device, with zeros in the place of its weights: the model is
-    not loaded. What was measured is kept.
+    not loaded. What was measured is kept, and whatever is loaded later is laid out by it.
 
     \b
     Examples:
@@ -77,92 +107,139 @@ def command(
       ai-assistant plan --gpu-memory 4 --json
     """
     settings = load(config_file).settings
-    path = _path(model, settings)
-    anatomy = read_anatomy(path)
-    if len(anatomy.layers) < 2:
-        raise CommandError(f"{path.name} has too few layers to be planned.")
-    machine = _machine(gpu_memory)
-    bench = _bench(
-        path, anatomy, machine, config.data_dir(settings) / "layouts", again=again, quiet=as_json
-    )
-    found = best(anatomy, bench, machine.limits, workload, cells=context)
+    planning = _planning(_model(model, settings), settings, context, gpu_memory)
+    work = workload or settings.engine.workload
+    benches, factors = _benches(planning, again=again, quiet=as_json)
+    found = best(planning.anatomy, benches, planning.limits, work, planning.wanted, factors)
     if not found:
-        anyhow = best(anatomy, bench, Limits(ram=1 << 62), workload, cells=context)
-        raise CommandError(words.refusal(anatomy, machine.limits, anyhow[0]))
+        raise CommandError(_refusal(planning, benches))
+    tried: list[Verified] = []
+    if sure:
+        with bar("Trying the best layouts", quiet=as_json) as tell:
+            path = Path(planning.model.path)
+            tried = verify(path, found[:_VERIFIED], work, tell, benches, factors)
+        stored.save_factors(planning.folder, planning.name, tried[-1].factors)
+        order = [one.layout for one in tried]
+        found.sort(key=lambda one: order.index(one.layout) if one.layout in order else len(order))
+    plan = _engine_plan(planning, settings, found[0].layout)
+    said = words.reasons(planning.anatomy, found, planning.limits, work)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(found)))
+        click.echo(_json(planning, plan, found, said, tried))
         return
-    _show(anatomy, found, machine.limits)
+    click.echo(plan_table.layouts(planning.anatomy, found))
+    click.echo()
+    click.echo(plan_table.settings(planning.anatomy, plan, found[0]))
+    click.echo()
+    for line in (*said, *(plan_table.verified(planning.anatomy, one) for one in tried)):
+        click.echo(line)
     if explain:
-        click.echo()
-        rows = [
-            (name, f"{seconds * 1000:.2f} ms")
-            for name, seconds in words.terms(anatomy, bench, found[0], workload)
-        ]
-        click.echo(columns(("a token of an answer", "time"), rows))
+        bench = benches[found[0].layout.kv_type]
+        rows = words.terms(planning.anatomy, bench, found[0], work, factors)
+        click.echo(f"\n{plan_table.terms(rows, factors)}")
 
 
-def _path(model: str | None, settings: config.Settings) -> Path:
+def _json(
+    planning: Planning,
+    plan: EnginePlan,
+    found: list[Prediction],
+    said: list[str],
+    tried: list[Verified],
+) -> str:
+    parts = {
+        "model": planning.model.id,
+        "plan": plan,
+        "predictions": found,
+        "reasons": said,
+        "verified": tried,
+    }
+    return json.dumps(msgspec.to_builtins(parts))
+
+
+def _model(model: str | None, settings: config.Settings) -> ModelInfo:
     if model and Path(model).expanduser().exists():
-        return Path(model).expanduser()
+        return read_model(Path(model).expanduser(), Path(model).stem)
     known = known_models(settings.store.models)
     for one in known:
         if model in (None, one.id):
-            return Path(one.path)
+            return one
     names = ", ".join(one.id for one in known)
     raise CommandError(f"There is no file and no model {model!r}. Models here: {names}.")
 
 
-def _machine(gpu_memory: float | None) -> _Machine:
-    cpu = read_cpu()
-    cores = cpu.compute_cores
-    report = ask_kernels()
-    devices = report.devices if report else ()
-    gpu = max(
-        (one for one in devices if one.kind in ("gpu", "igpu")),
-        key=lambda one: one.memory_free,
-        default=None,
+def _planning(
+    model: ModelInfo, settings: config.Settings, context: int | None, gpu_memory: float | None
+) -> Planning:
+    anatomy = read_anatomy(Path(model.path))
+    if len(anatomy.layers) < 2:
+        raise CommandError(f"{model.id} has too few layers to be planned.")
+    engine = settings.engine
+    if context:
+        engine = msgspec.structs.replace(engine, context=context, cells=0)
+    gpus = read_gpus(ask_kernels)
+    room = float("inf") if gpu_memory is None else gpu_memory * _GIGABYTE
+    free = tuple(int(min(gpu.free, room / len(gpus))) for gpu in gpus)
+    machine = Machine(read_cpu().compute_cores, read_memory().available, free)
+    return Planning(
+        model=model,
+        anatomy=anatomy,
+        settings=engine,
+        machine=machine,
+        gpus=gpus,
+        wanted=_wanted(model, anatomy, machine, engine),
+        limits=limits(machine),
+        folder=config.layouts_dir(settings),
     )
-    free = gpu.memory_free if gpu else 0
-    return _Machine(
-        threads=tuple(sorted({cores, max(1, cores // 2)})),
-        gpu=gpu.name if gpu else None,
-        limits=Limits(
-            ram=int(read_memory().available * _RESERVE),
-            gpu=min(free, int(gpu_memory * _GIGABYTE)) if gpu_memory is not None else free,
-        ),
-        name=f"{cpu.name} {gpu.description if gpu else ''} {report.version if report else ''}",
+
+
+def _wanted(
+    model: ModelInfo, anatomy: ModelAnatomy, machine: Machine, engine: EngineSettings
+) -> Wanted:
+    if machine.gpus:
+        return choices(model, anatomy, machine, engine)
+    plan = plan_engine(model, machine, engine)
+    return Wanted(
+        cells=(plan.cells,), kv_types=(plan.kv_type,), chunks=(plan.chunk,), threads=engine.threads
     )
 
 
-def _bench(
-    path: Path, anatomy: ModelAnatomy, machine: _Machine, folder: Path, *, again: bool, quiet: bool
-) -> Bench:
-    name = stored.key(anatomy, machine.name, machine.threads, 512)
-    known = None if again else stored.load(folder, name)
-    if known:
-        return known
-    with bar(f"Timing layers of {path.name}", quiet=quiet) as tell:
-        bench = Measuring(path, anatomy, tell).measure(machine.threads, machine.gpu)
-    stored.save(folder, name, bench)
-    return bench
+def _benches(planning: Planning, *, again: bool, quiet: bool) -> tuple[dict[str, Bench], Factors]:
+    """What was measured of each type of KV cache; measured now where it was not."""
+    kinds = planning.wanted.kv_types
+    known = {} if again else stored.load(planning.folder, planning.name, kinds)
+    missing = [kind for kind in kinds if kind not in known]
+    with bar(f"Timing layers of {planning.model.id}", quiet=quiet or not missing) as tell:
+        for index, kind in enumerate(missing):
+            part = _part(tell, index, len(missing))
+            measuring = Measuring(Path(planning.model.path), planning.anatomy, part)
+            ways = msgspec.structs.replace(planning.ways, kv_type=kind)
+            known[kind] = measuring.measure(ways)
+            stored.save(planning.folder, planning.name, kind, known[kind])
+    return known, stored.load_factors(planning.folder, planning.name)
 
 
-def _show(anatomy: ModelAnatomy, found: list[Prediction], limits: Limits) -> None:
-    head = ("layout", "TTFT", "TPOT", "tokens/s", "turn", "memory", "GPU")
-    rows = [
-        (
-            words.where(anatomy, one),
-            f"{one.ttft:.2f} s",
-            f"{one.tpot * 1000:.1f} ms",
-            f"{one.tokens_per_second:,.1f}",
-            f"{one.turn:.2f} s",
-            size(one.memory.ram),
-            size(one.memory.gpu) if one.memory.gpu else "-",
-        )
-        for one in found[:_SHOWN]
-    ]
-    click.echo(columns(head, rows))
-    click.echo()
-    for reason in words.reasons(anatomy, found, limits):
-        click.echo(reason)
+def _part(tell: Tell, index: int, of: int) -> Tell:
+    return lambda share: tell((index + share) / of)
+
+
+def _refusal(planning: Planning, benches: dict[str, Bench]) -> str:
+    """Nothing fits: what the smallest layout would need."""
+    wanted, anatomy = planning.wanted, planning.anatomy
+    kind = wanted.kv_types[-1]
+    layout = Layout(
+        gpu_layers=max(wanted.gpu_layers, 0) if planning.gpus else 0,
+        threads=planning.machine.cores,
+        cells=wanted.cells[-1],
+        kv_type=kind,
+    )
+    bench = benches[kind]
+    needs = measured(bench, anatomy, max(bench.processor(1).layer.tokens))
+    least = memory(anatomy, layout, needs)
+    return words.refusal(anatomy, planning.limits, layout, least, words.smaller_weights(anatomy))
+
+
+def _engine_plan(planning: Planning, settings: config.Settings, layout: Layout) -> EnginePlan:
+    plan = plan_engine(planning.model, planning.machine, planning.settings, layout)
+    folder = config.cache_dir(settings)
+    near = next((place for place in (folder, *folder.parents) if place.exists()), Path.cwd())
+    place = Place(str(folder), used=0, free=shutil.disk_usage(near).free)
+    return plan_keeping(plan, settings.cache, place, ())

@@ -4,7 +4,9 @@ from typing import Literal
 
 import msgspec
 
-KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+from ai_assistant.devices.layout.search import Workload
+
+KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,10 +29,16 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     tpot_factor: float = 2.0
     """How much slower an interactive stream may become while prompts are computed beside it."""
     gpu_layers: int = -1
-    """-1: all that a GPU can take."""
+    """-1: what the plan says."""
     share_weights: bool = False
     """Several engines on one file hold its weights once; prompts are computed more slowly."""
-    kv_type: KvType = "f16"
+    kv_type: KvType = "auto"
+    """`auto`: f16, or q8_0 where more fits in so."""
+    workload: Workload = "chat"
+    """What it should be quick at."""
+    measure: bool = True
+    """Where there is a GPU: time some layers of each model once, while nobody asks anything, so
+    that the next load knows the quickest layout."""
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):

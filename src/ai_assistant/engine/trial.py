@@ -159,6 +159,8 @@ def main() -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
+    if trial.nice and hasattr(os, "nice"):
+        os.nice(trial.nice)
     os.write(answer, msgspec.json.encode(run(trial)))
 
 

@@ -199,10 +199,22 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     error: ErrorInfo
 
 
+class StepSample(msgspec.Struct, frozen=True, array_like=True):
+    """One step that nothing disturbed."""
+
+    tokens: int
+    depth: float
+    """Tokens before them, the mean over sequences."""
+    streams: int
+    seconds: float
+    """In the kernels."""
+
+
 class Report(msgspec.Struct, frozen=True, tag="status"):
-    """The engine as it is now."""
+    """The engine as it is now, and some steps since the last report."""
 
     status: EngineStatus
+    steps: list[StepSample] = []
 
 
 class Moved(msgspec.Struct, frozen=True, tag="moved"):

@@ -34,6 +34,11 @@ class ModelAnatomy(msgspec.Struct, frozen=True, kw_only=True):
     """The embedding is the output matrix too: whoever has the output has a copy."""
     kv_bytes_per_token_layer: int = 0
     """With a 16-bit cache."""
+    context: int = 0
+    """Tokens that it was trained for; 0: the file does not say."""
+    feed: int = 0
+    """Values within a layer's feed-forward part, for one token."""
+    vocabulary: int = 0
 
     @property
     def weights(self) -> int:
@@ -70,6 +75,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     load_mode: str = "auto"
     tokens: int = 1
     """How many different tokens it is fed with: those with the smallest numbers, in turns."""
+    nice: int = 0
+    """How far it steps back behind other programs."""
     seconds: float = 1.0
     """What the repetitions of one case may take together, beyond the first."""
 

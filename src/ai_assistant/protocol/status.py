@@ -7,6 +7,8 @@ import msgspec
 from ai_assistant.protocol.power import PowerStatus
 
 ModelState = Literal["unloaded", "loading", "ready", "failed"]
+PlanSource = Literal["settings", "bytes", "measured", "fallback"]
+"""Who decided: the owner, a first look at sizes, trials, or a load that found no room."""
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,24 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Guessed right."""
 
 
+class PlanStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is laid over this machine, and why so."""
+
+    summary: str
+    """Such as `20 of 32 layers on the GPU, 8 threads`."""
+    source: PlanSource
+    reasons: tuple[str, ...] = ()
+    ttft: float | None = None
+    """Seconds to the first token of a typical prompt, as predicted."""
+    tpot: float | None = None
+    """Seconds between two tokens."""
+    tokens_per_second: float | None = None
+    memory: dict[str, int] = {}
+    """Bytes by device, as planned: `RAM`, `CUDA0`."""
+    measuring: float | None = None
+    """How far the trials of this model are, 0 to 1; None: none are under way."""
+
+
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A model and its engine, if it has one."""
 
@@ -98,6 +118,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     engine: EngineStatus | None = None
     restarts: int = 0
+    plan: PlanStatus | None = None
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """A model's parts with their sizes, read from its file's header."""
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from ai_assistant.protocol.layout import LayerPart, ModelAnatomy
 from ai_assistant.store.gguf_header import GgufHeader, TensorInfo, read_header
 
 BLOCK = "blk."
+_FEED = re.compile(r"\.ffn_(up|down|gate|gate_up)(_(ch|)exps)?\.")
+"""As in `engine.kernels.placement`."""
 
 
 def read_anatomy(path: Path) -> ModelAnatomy:
@@ -28,7 +31,23 @@ def read_anatomy(path: Path) -> ModelAnatomy:
         output=_part([one for one in outside if not one.name.startswith("token_embd")]),
         tied=not any(one.name.startswith("output.") for one in outside),
         kv_bytes_per_token_layer=kv_bytes(header),
+        context=int(header.of_architecture("context_length", 0) or 0),
+        feed=_feed_width(header),
+        vocabulary=max(
+            (_rows(one) for one in outside if one.name == "token_embd.weight"), default=0
+        ),
     )
+
+
+def _feed_width(header: GgufHeader) -> int:
+    """Values between the two halves of a feed-forward part, for one token."""
+    used = int(header.of_architecture("expert_used_count", 0) or 0)
+    each = int(header.of_architecture("expert_feed_forward_length", 0) or 0)
+    return max(int(header.of_architecture("feed_forward_length", 0) or 0), used * each)
+
+
+def _rows(tensor: TensorInfo) -> int:
+    return tensor.shape[1] if len(tensor.shape) > 1 else 0
 
 
 def layer_of(name: str) -> int | None:
@@ -41,12 +60,15 @@ def layer_of(name: str) -> int | None:
 
 def _part(tensors: list[TensorInfo]) -> LayerPart:
     types: defaultdict[str, int] = defaultdict(int)
-    experts = 0
+    experts = feeds = 0
     for tensor in tensors:
         types[tensor.type] += tensor.bytes
         experts += tensor.bytes if "_exps" in tensor.name else 0
+        feeds += tensor.bytes if _FEED.search(tensor.name) else 0
     values = sum(tensor.values for tensor in tensors)
-    return LayerPart(bytes=sum(types.values()), experts=experts, values=values, types=dict(types))
+    return LayerPart(
+        bytes=sum(types.values()), experts=experts, feeds=feeds, values=values, types=dict(types)
+    )
 
 
 def kv_bytes(header: GgufHeader) -> int:

@@ -1,8 +1,11 @@
 """A stand-in for a model with fewer layers and nothing but zeros in them.
 
 What a step costs does not depend on the weights' values, and all layers of a kind cost the same. So
-a few layers, timed on this machine, say what the whole model will do, before it is loaded or even
-downloaded: its header is enough. The file is sparse: it takes no room on the disk.
+a few layers, timed on this machine, say what the whole model will do, before it is loaded. The file
+is sparse: it takes no room on the disk.
+
+Mixtures of experts are the exception: which experts a token needs depends on values. So the
+stand-in of one has the model's own norms and routers, and its vectors of the first tokens.
 """
 
 import struct
@@ -12,6 +15,9 @@ from typing import BinaryIO
 from ai_assistant.store.anatomy import layer_of
 from ai_assistant.store.gguf_header import GgufHeader, Span, TensorInfo, read_header
 
+VARIETY = 512
+"""Tokens that have vectors of their own in a mixture's stand-in."""
+_ROUTER = ".ffn_gate_inp"
 _ALIGNMENT = 32
 _ARRAY = 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -28,14 +34,42 @@ def write_twin(source: Path, target: Path, layers: int) -> None:
     kept = [one for one in header.tensors if (layer_of(one.name) or 0) < layers]
     with source.open("rb") as original:
         facts = [_fact(original, header, span, total, layers) for span in header.spans]
-    infos, size = _tensors(kept)
+    infos, offsets, size = _tensors(kept)
     head = b"GGUF" + struct.pack("<IQQ", 3, len(kept), len(facts)) + b"".join(facts) + infos
     start = -(-len(head) // _ALIGNMENT) * _ALIGNMENT
     part = target.with_suffix(".part")
     with part.open("wb") as file:
         file.write(head)
         file.truncate(start + size)
+        if header.of_architecture("expert_count", 0):
+            _fill(
+                file,
+                source,
+                header,
+                [(one, start + at) for one, at in zip(kept, offsets, strict=True)],
+            )
     part.replace(target)
+
+
+def _fill(
+    file: BinaryIO, source: Path, header: GgufHeader, places: list[tuple[TensorInfo, int]]
+) -> None:
+    """What decides which experts are chosen, as it is in the model."""
+    with source.open("rb") as original:
+        for tensor, place in places:
+            original.seek(header.data_start + tensor.offset)
+            file.seek(place)
+            file.write(original.read(_telling(tensor)))
+
+
+def _telling(tensor: TensorInfo) -> int:
+    """Bytes of a tensor, from its start, that routing depends on."""
+    if len(tensor.shape) == 1 or _ROUTER in tensor.name:
+        return tensor.bytes
+    if tensor.name.startswith("token_embd.weight"):
+        rows = tensor.shape[1]
+        return tensor.bytes // rows * min(VARIETY, rows)
+    return 0
 
 
 def _fact(file: BinaryIO, header: GgufHeader, span: Span, total: int, layers: int) -> bytes:
@@ -57,13 +91,14 @@ def _fact(file: BinaryIO, header: GgufHeader, span: Span, total: int, layers: in
     return raw
 
 
-def _tensors(kept: list[TensorInfo]) -> tuple[bytes, int]:
-    """The table of tensors, laid out anew, and the bytes of their data."""
-    table, end = bytearray(), 0
+def _tensors(kept: list[TensorInfo]) -> tuple[bytes, list[int], int]:
+    """The table of tensors, laid out anew; where each begins, and the bytes of their data."""
+    table, offsets, end = bytearray(), list[int](), 0
     for tensor in kept:
         name = tensor.name.encode()
         table += struct.pack("<Q", len(name)) + name
         table += struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape)
         table += struct.pack("<IQ", tensor.kind, end)
+        offsets.append(end)
         end = -(-(end + tensor.bytes) // _ALIGNMENT) * _ALIGNMENT
-    return bytes(table), end
+    return bytes(table), offsets, end

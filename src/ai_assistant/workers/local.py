@@ -4,10 +4,11 @@ import asyncio
 import collections
 import contextlib
 import logging
+import re
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 from msgspec import structs
@@ -37,6 +38,7 @@ from ai_assistant.protocol.frames import (
     Ready,
     Report,
     Shutdown,
+    StepSample,
     Tokenize,
     Tokenized,
     pack,
@@ -44,7 +46,13 @@ from ai_assistant.protocol.frames import (
     unpack_report,
 )
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
-from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelState, ModelStatus
+from ai_assistant.protocol.status import (
+    EngineStatus,
+    ModelInfo,
+    ModelState,
+    ModelStatus,
+    PlanStatus,
+)
 from ai_assistant.workers.remote.continuing import continued
 
 log = logging.getLogger(__name__)
@@ -56,6 +64,12 @@ FAILED_LOADS = 2
 """Deaths in a row while loading after which a model is given up."""
 DRAIN_SECONDS = 60.0
 """How long a stop waits for running requests."""
+
+NO_ROOM = re.compile("memory|alloc|buffer", re.IGNORECASE)
+"""What the kernels' reasons have in common where a device has no room."""
+Smaller = Callable[[EnginePlan, str], tuple[EnginePlan, PlanStatus] | None]
+"""(what found no room, the reason) → what to try next; None: nothing is left to try."""
+Learn = Callable[[EnginePlan, EngineStatus, Sequence[StepSample]], None]
 
 Answer = TokenChunk | Embeddings | Tokenization | AssistantError
 
@@ -70,11 +84,20 @@ class LocalWorker:
         *,
         max_restarts: int = 5,
         command: Sequence[str] = ENGINE,
+        told: PlanStatus | None = None,
+        smaller: Smaller | None = None,
+        learn: Learn | None = None,
     ) -> None:
+        """`told`: what is said of the plan; `smaller`: what to try where it finds no room;
+        `learn` hears how long steps took."""
         self._command = command
         self._model = model
         self._plan = plan
         self._max_restarts = max_restarts
+        self.told = told
+        self._smaller = smaller
+        self._learn = learn
+        self._refused: ErrorInfo | None = None
         self._state: ModelState = "unloaded"
         self._process: Process | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -134,6 +157,7 @@ class LocalWorker:
             error=self._error.message if self._error else None,
             engine=self._engine if self._state == "ready" else None,
             restarts=self._restarts,
+            plan=self.told,
         )
 
     def _eta(self) -> float | None:
@@ -147,6 +171,16 @@ class LocalWorker:
         if state == "loading":
             self._progress, self._started_at = 0.0, time.monotonic()
 
+    @property
+    def busy(self) -> bool:
+        """Somebody waits for it."""
+        return bool(self._answers) or self._state == "loading"
+
+    @property
+    def plan(self) -> EnginePlan:
+        """What is loaded, or would be."""
+        return self._plan
+
     # The engine process.
 
     async def _serve(self) -> None:
@@ -154,6 +188,10 @@ class LocalWorker:
         while True:
             died = await self._run_safely()
             if self._stopping or not died:
+                break
+            if self._shrinks(died):
+                continue
+            if self._error:
                 break
             self._restarts += 1
             log.warning("engine of %s: %s", self._model.id, died.message)
@@ -170,6 +208,23 @@ class LocalWorker:
                 break
         self._enter("failed" if self._error else "unloaded")
         self._settled.set()
+
+    def _shrinks(self, died: EngineDied) -> bool:
+        """Where the plan found no room: go on with a smaller one."""
+        refused, self._refused = self._refused, None
+        reason = refused.message if refused else f"{died.message} {' '.join(self._complaints)}"
+        found = None
+        if self._smaller and NO_ROOM.search(reason):
+            found = self._smaller(self._plan, refused.message if refused else died.message)
+        if found:
+            self._plan, self.told = found
+            log.warning("%s: %s", self._model.id, self.told.reasons[-1])
+            self._failed_loads = 0
+            self._settled.clear()
+            self._enter("loading")
+        elif refused:
+            self._refuse(refused)
+        return found is not None
 
     async def _run_safely(self) -> EngineDied | None:
         """The same as `_run_engine`, and an engine that could not even be started has died."""
@@ -250,8 +305,10 @@ class LocalWorker:
                 self._answer(request_id, tokenization)
             case Failed(request_id, error):
                 self._answer(request_id, from_info(error))
-            case Report(status):
+            case Report(status, steps):
                 self._engine = status
+                if steps and self._learn:
+                    self._learn(self._plan, status, steps)
             case Progress(fraction):
                 self._progress = fraction
             case Ready(status):
@@ -260,7 +317,10 @@ class LocalWorker:
                 self._enter("ready")
                 self._settled.set()
             case LoadFailed(error):
-                self._refuse(error)
+                if self._smaller:
+                    self._refused = error
+                else:
+                    self._refuse(error)
 
     def _refuse(self, error: ErrorInfo) -> None:
         self._error = from_info(error)

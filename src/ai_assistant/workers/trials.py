@@ -3,16 +3,20 @@
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
-from ai_assistant.devices.layout.costs import CASES, DEPTH, Costs, Curve, costs, stand_ins
-from ai_assistant.devices.layout.predict import NEVER, Bench
+from ai_assistant.devices.layout.costs import FREE, Costs, Curve, cases, costs, flat, stand_ins
+from ai_assistant.devices.layout.predict import Bench
 from ai_assistant.protocol.errors import EngineError
-from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial, TrialReport
-from ai_assistant.store.twin import write_twin
+from ai_assistant.protocol.layout import ModelAnatomy, Trial, TrialReport
+from ai_assistant.store.twin import VARIETY, write_twin
 
 SECONDS = 0.25
 """For the repetitions of one step."""
@@ -20,106 +24,177 @@ PATIENCE = 600.0
 """Seconds that one trial may take."""
 ALL = 1_000
 """More layers than any model has."""
+_LOOK = 0.05
+"""Seconds between two looks whether a trial should stop."""
 
 
-def run_trial(trial: Trial) -> TrialReport:
-    """Raises `EngineError` with the kernels' reason."""
+class Stopped(Exception):
+    """Somebody needs the machine: what was measured so far is kept by whoever measures."""
+
+
+def run_trial(trial: Trial, stop: threading.Event | None = None) -> TrialReport:
+    """Raises `EngineError` with the kernels' reason, `Stopped` soon after `stop` is set."""
     command = (sys.executable, "-m", "ai_assistant.engine.trial")
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as child:
+        try:
+            answer = _talk(child, msgspec.json.encode(trial), stop)
+        except BaseException:
+            child.kill()
+            raise
+    if answer is None:
+        raise EngineError(f"A trial of {trial.path} took more than {PATIENCE:.0f} s.")
     try:
-        done = subprocess.run(
-            command,
-            input=msgspec.json.encode(trial),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise EngineError(f"A trial of {trial.path} took more than {PATIENCE:.0f} s.") from None
-    try:
-        report = msgspec.json.decode(done.stdout, type=TrialReport)
+        report = msgspec.json.decode(answer, type=TrialReport)
     except msgspec.DecodeError:
         raise EngineError(
-            f"The kernels ended in a trial of {trial.path} (exit code {done.returncode})."
+            f"The kernels ended in a trial of {trial.path} (exit code {child.returncode})."
         ) from None
     if report.error:
         raise EngineError(f"The kernels refused a trial of {trial.path}: {report.error}")
     return report
 
 
+def _talk(
+    child: subprocess.Popen[bytes], order: bytes, stop: threading.Event | None
+) -> bytes | None:
+    """Its answer; None where it takes too long."""
+    end = time.monotonic() + PATIENCE
+    given: bytes | None = order
+    while time.monotonic() < end:
+        if stop and stop.is_set():
+            raise Stopped
+        with suppress(subprocess.TimeoutExpired):
+            return child.communicate(given, timeout=_LOOK if stop else PATIENCE)[0]
+        given = None  # It is on its way already.
+    child.kill()
+    return None
+
+
+class Ways(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan may choose from."""
+
+    threads: tuple[int, ...]
+    gpus: tuple[str, ...] = ()
+    """As the kernels name them, in their order."""
+    chunk: int = 512
+    """The largest step."""
+    kv_type: str = "f16"
+    nice: int = 0
+    """How far the trials step back behind other programs."""
+
+
 class Measuring:
     """Times stand-ins of one model, in all ways that a plan may choose from."""
 
     def __init__(
-        self, model: Path, anatomy: ModelAnatomy, on_progress: Callable[[float], None]
+        self,
+        model: Path,
+        anatomy: ModelAnatomy,
+        on_progress: Callable[[float], None],
+        *,
+        stop: threading.Event | None = None,
+        known: dict[bytes, TrialReport] | None = None,
     ) -> None:
-        """`on_progress` hears how much is done, from 0 to 1."""
+        """`on_progress` hears how much is done, from 0 to 1. `known` keeps what was measured, so
+        that whoever was stopped goes on where he was."""
         self._model = model
         self._anatomy = anatomy
         self._layers = stand_ins([layer.bytes for layer in anatomy.layers])
         self._on_progress = on_progress
+        self._stop = stop
+        self._known = {} if known is None else known
         self._done = self._all = 0
 
-    def measure(self, threads: tuple[int, ...], gpu: str | None, *, chunk: int = 512) -> Bench:
-        """With each number of threads, and on the device that the kernels call `gpu`.
-
-        Raises `EngineError` where the kernels refuse, `OSError` where there is no room for files.
-        """
-        self._all = 2 * len(threads) + (3 if gpu else 0)
+    def measure(self, ways: Ways) -> Bench:
+        """Raises `EngineError` where the kernels refuse, `OSError` where there is no room for
+        files, `Stopped`."""
+        gpus = len(ways.gpus)
+        self._all = 2 * len(ways.threads) + (2 * gpus + 5 + (gpus > 1) if gpus else 0)
+        self._done = 0
         with tempfile.TemporaryDirectory(prefix="ai-assistant-twins-") as folder:
-            files = [Path(folder, f"{count}.gguf") for count in self._layers]
-            for file, count in zip(files, self._layers, strict=True):
-                write_twin(self._model, file, count)
-            cpu = {
-                count: self._costs(files, gpu_layers=0, threads=count, chunk=chunk, device="CPU")
-                for count in threads
-            }
-            if not gpu:
-                return Bench(cpu=cpu)
-            most = max(threads)
-            on_gpu = self._costs(files, gpu_layers=ALL, threads=most, chunk=chunk, device=gpu)
-            crossing = self._crossing(files[1], cpu[most], on_gpu, most, chunk)
-        return Bench(cpu=cpu, gpu=on_gpu, crossing=crossing)
+            self._folder = Path(folder)
+            for count in self._layers:
+                write_twin(self._model, self._file(count), count)
+            return self._bench(ways)
 
-    def _costs(
-        self, files: list[Path], *, gpu_layers: int, threads: int, chunk: int, device: str
-    ) -> Costs:
-        short, long = (
-            self._run(file, gpu_layers=gpu_layers, threads=threads, chunk=chunk) for file in files
+    def _file(self, layers: int) -> Path:
+        return self._folder / f"{layers}.gguf"
+
+    def _bench(self, ways: Ways) -> Bench:
+        most = max(ways.threads)
+        basis = Trial(
+            path="",
+            cases=(),
+            threads=most,
+            chunk=ways.chunk,
+            kv_type=ways.kv_type,
+            tokens=VARIETY if self._anatomy.experts else 1,
+            seconds=SECONDS,
+            nice=ways.nice,
+            load_mode="read" if ways.gpus else "auto",
         )
+        cpu = {
+            count: self._costs(structs.replace(basis, threads=count), "CPU")
+            for count in ways.threads
+        }
+        if not ways.gpus:
+            return Bench(cpu=cpu)
+        whole = structs.replace(basis, gpu_layers=ALL)
+        gpus = tuple(
+            self._costs(structs.replace(whole, tensor_split=_only(index, ways.gpus)), name)
+            for index, name in enumerate(ways.gpus)
+        )
+        first = structs.replace(whole, tensor_split=_only(0, ways.gpus))
+        mixed = self._costs(structs.replace(first, feeds_on_cpu=ALL), ways.gpus[0])
+        half = structs.replace(first, gpu_layers=self._layers[1] // 2 + 1)
+        return Bench(
+            cpu=cpu,
+            gpus=gpus,
+            mixed=mixed,
+            rearranged=self._costs(structs.replace(basis, host_buffers=False), "CPU"),
+            crossing=self._beyond(half, cpu[most], gpus[0], gpus[0]),
+            between=self._between(whole, gpus) if len(gpus) > 1 else FREE,
+        )
+
+    def _costs(self, trial: Trial, device: str) -> Costs:
+        short, long = (self._run(trial, layers) for layers in self._layers)
         return costs(short, long, self._layers, device)
 
-    def _crossing(self, file: Path, cpu: Costs, gpu: Costs, threads: int, chunk: int) -> Curve:
-        """What the longer stand-in costs on both devices, beyond its layers."""
-        on_gpu = self._layers[1] // 2
-        on_cpu = self._layers[1] - on_gpu
-        report = self._run(file, gpu_layers=on_gpu + 1, threads=threads, chunk=chunk)
-        flat = [one for one in report.times if not one.case.depth]
-        if not flat:
-            return NEVER
-        more = [
-            one.seconds
-            - on_cpu * cpu.layer.at(one.case.tokens)
-            - on_gpu * gpu.layer.at(one.case.tokens)
-            - gpu.outside.at(one.case.tokens)
-            for one in flat
-        ]
-        return Curve(tuple(one.case.tokens for one in flat), tuple(max(x, 0.0) for x in more))
+    def _between(self, whole: Trial, gpus: tuple[Costs, ...]) -> Curve:
+        """From the first GPU to the second."""
+        second = self._layers[1] // 2
+        shares = (float(self._layers[1] - second), second + 1.0)  # The output is one more.
+        return self._beyond(structs.replace(whole, tensor_split=shares), gpus[0], gpus[1], gpus[1])
 
-    def _run(self, file: Path, *, gpu_layers: int, threads: int, chunk: int) -> TrialReport:
-        trial = Trial(
-            path=str(file),
-            cases=_cases(chunk),
-            gpu_layers=gpu_layers,
-            threads=threads,
-            chunk=chunk,
-            seconds=SECONDS,
-        )
-        report = run_trial(trial)
+    def _beyond(self, trial: Trial, one: Costs, other: Costs, last: Costs) -> Curve:
+        """What the longer stand-in, its second half on another device, costs beyond its layers."""
+        second = self._layers[1] // 2
+        first = self._layers[1] - second
+        found = flat(self._run(trial, self._layers[1], deep=False))
+        more = {
+            tokens: seconds
+            - first * one.layer.at(tokens)
+            - second * other.layer.at(tokens)
+            - last.outside.at(tokens)
+            for tokens, seconds in found.items()
+        }
+        steps = sorted(more)
+        return Curve(tuple(steps), tuple(max(more[tokens], 0.0) for tokens in steps))
+
+    def _run(self, trial: Trial, layers: int, *, deep: bool | None = None) -> TrialReport:
+        deep = layers == self._layers[1] if deep is None else deep
+        trial = structs.replace(trial, cases=cases(trial.chunk, self._anatomy.context, deep=deep))
+        name = msgspec.json.encode((trial, layers))
+        if name not in self._known:
+            placed = structs.replace(trial, path=str(self._file(layers)))
+            self._known[name] = run_trial(placed, self._stop)
         self._done += 1
         self._on_progress(self._done / self._all)
-        return report
+        return self._known[name]
 
 
-def _cases(chunk: int) -> tuple[Case, ...]:
-    return CASES if chunk >= DEPTH else tuple(case for case in CASES if case.tokens <= chunk)
+def _only(index: int, gpus: tuple[str, ...]) -> tuple[float, ...]:
+    """Shares that leave all to one GPU."""
+    return tuple(float(place == index) for place in range(len(gpus))) if len(gpus) > 1 else ()

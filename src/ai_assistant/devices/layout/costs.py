@@ -2,6 +2,8 @@
 
 Two stand-ins of a model that differ only in their number of layers are timed with the same steps.
 Their difference is layers and nothing else; the rest is embedding, output and the step itself.
+What looking back at a conversation costs is the difference between steps behind some tokens and
+steps behind none. It is measured for three sizes of step: the kernels have three ways to do it.
 """
 
 from bisect import bisect_left
@@ -10,11 +12,12 @@ import msgspec
 
 from ai_assistant.protocol.layout import Case, TrialReport
 
-STEPS = (1, 2, 4, 8, 16, 32, 128, 512)
-"""Tokens of the steps that are timed."""
-DEPTH = 512
-"""Tokens before the step that shows what attention costs."""
-CASES = (*(Case(tokens) for tokens in STEPS), Case(1, DEPTH), Case(DEPTH, DEPTH))
+STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 512, 2048)
+"""Tokens of the steps that are timed, as far as the chunk goes."""
+DEPTHS = (512, 2048)
+"""Tokens before the steps that show what attention costs."""
+FEW = 16
+"""Tokens of a step in which several streams write."""
 TILE = 64
 """From so many tokens in a step on, attention works in tiles and costs less per token."""
 CACHE = 192 << 20
@@ -27,7 +30,7 @@ class Curve(msgspec.Struct, frozen=True):
     tokens: tuple[int, ...]
     seconds: tuple[float, ...]
 
-    def at(self, tokens: int) -> float:
+    def at(self, tokens: float) -> float:
         """Seconds of a step with so many tokens."""
         if len(self.tokens) == 1:
             return self.seconds[0] * tokens / self.tokens[0]
@@ -38,22 +41,50 @@ class Curve(msgspec.Struct, frozen=True):
         return max(line, 0.0)
 
 
+FREE = Curve((1,), (0.0,))
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds per token and layer, by the number of tokens before it."""
+
+    single: Curve = FREE
+    """In a step of one token."""
+    few: Curve = FREE
+    many: Curve = FREE
+    others: float = 0.0
+    """Seconds per token, layer and cell of another sequence: to see that it is none of ours."""
+
+    def at(self, tokens: int, depth: float, streams: int = 1) -> float:
+        """Seconds per token and layer in a step of `tokens`, each behind `depth` of its own."""
+        curve = self.single if tokens == 1 else self.few if tokens < TILE else self.many
+        return curve.at(depth) + self.others * depth * (streams - 1)
+
+
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """Of one device."""
 
     layer: Curve
     outside: Curve
     """All that is not in the layers."""
-    attention: float
-    """Seconds per token, layer and token before it, in small steps."""
-    tiled: float
-    """The same in large steps."""
+    attention: Attention
     compute_bytes: int
     """Working memory of the largest step."""
+    other_bytes: int = 0
+    """What the device's driver and its libraries took besides."""
 
-    def looking_back(self, tokens: int) -> float:
-        """Seconds per token, layer and token before it, in a step of so many."""
-        return self.tiled if tokens >= TILE else self.attention
+
+def cases(chunk: int, context: int = 0, *, deep: bool = True) -> tuple[Case, ...]:
+    """The steps to be timed; the shorter stand-in needs none that are `deep`."""
+    flat = [Case(tokens) for tokens in STEPS if tokens <= chunk]
+    if not deep:
+        return tuple(flat)
+    depths = [one for one in DEPTHS if not context or one + chunk <= context]
+    most = min(chunk, 512)
+    sizes = sorted({1, min(FEW, most), most})
+    found = [*flat, *(Case(tokens, depth) for depth in depths for tokens in sizes)]
+    if depths and most >= FEW:
+        found.append(Case(FEW, depths[0], FEW))
+    return tuple(found)
 
 
 def stand_ins(sizes: list[int]) -> tuple[int, int]:
@@ -74,28 +105,59 @@ def _until(sizes: list[int], start: int, wanted: int) -> int:
 
 def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device: str) -> Costs:
     """From the trials of two stand-ins with so many layers; `device` as in `TrialReport.memory`."""
-    less, more = _flat(short), _flat(long)
-    steps = sorted(one.tokens for one in less if not one.depth)
-    each = [max(more[Case(n)] - less[Case(n)], 0.0) / (layers[1] - layers[0]) for n in steps]
-    rest = [
-        max(less[Case(n)] - layers[0] * layer, 0.0) for n, layer in zip(steps, each, strict=True)
-    ]
-
-    def slower(tokens: int) -> float:
-        deep, flat = more.get(Case(tokens, DEPTH)), more.get(Case(tokens))
-        if deep is None or flat is None:
-            return 0.0
-        return max(deep - flat, 0.0) / layers[1] / tokens / DEPTH
-
-    attention = slower(1)
+    less, more = flat(short), flat(long)
+    steps = sorted(less)
+    each = [max(more[n] - less[n], 0.0) / (layers[1] - layers[0]) for n in steps]
+    rest = [max(less[n] - layers[0] * layer, 0.0) for n, layer in zip(steps, each, strict=True)]
     return Costs(
         layer=Curve(tuple(steps), tuple(each)),
         outside=Curve(tuple(steps), tuple(rest)),
-        attention=attention,
-        tiled=slower(DEPTH) or attention,
+        attention=_attention(long, layers[1]),
         compute_bytes=long.memory.get(f"compute/{device}", 0),
+        other_bytes=_others(long, device),
     )
 
 
-def _flat(report: TrialReport) -> dict[Case, float]:
-    return {one.case: one.seconds for one in report.times}
+def _attention(report: TrialReport, layers: int) -> Attention:
+    """What steps behind some tokens cost more than the same steps behind none."""
+    times, shallow = {one.case: one.seconds for one in report.times}, flat(report)
+
+    def more(tokens: int) -> Curve:
+        deep = sorted((case.depth, seconds) for case, seconds in times.items()
+                      if case.tokens == tokens and case.depth and case.streams == 1)  # fmt: skip
+        if not deep:
+            return FREE
+        points = [(0, 0.0)]
+        for depth, seconds in deep:
+            extra = max(seconds - shallow[tokens], 0.0) / tokens / layers
+            points.append((depth, max(extra, points[-1][1])))
+        return Curve(*zip(*points, strict=True))
+
+    sizes = {case.tokens for case in times if case.depth}
+    found = Attention(
+        single=more(1), few=more(FEW if FEW in sizes else 1), many=more(max(sizes, default=1))
+    )
+    crowd = next((case for case in times if case.streams > 1), None)
+    if crowd is None:
+        return found
+    extra = (times[crowd] - shallow[crowd.tokens]) / crowd.tokens / layers
+    foreign = crowd.depth * (crowd.streams - 1)
+    others = max(extra - found.few.at(crowd.depth), 0.0) / foreign
+    return msgspec.structs.replace(found, others=others)
+
+
+def _others(report: TrialReport, device: str) -> int:
+    named = sum(
+        size for what, size in report.memory.items()
+        if what.endswith(f"/{device}") and not what.startswith("taken/")
+    )  # fmt: skip
+    return max(report.memory.get(f"taken/{device}", 0) - named, 0)
+
+
+def flat(report: TrialReport) -> dict[int, float]:
+    """Seconds by tokens, of the steps with nothing before them."""
+    return {
+        one.case.tokens: one.seconds
+        for one in report.times
+        if not one.case.depth and one.case.streams == 1
+    }
