@@ -101,8 +101,8 @@ class Client:
             meant = [one for one in known if (one.model.id == model if model else one.default)]
             if not meant or meant[0].state != "loading":
                 return
-            name, done = meant[0].model.id, meant[0].progress
-            line = f"{name} is being loaded."
+            name, done, left = meant[0].model.id, meant[0].progress, meant[0].eta_seconds
+            line = f"{name} is being loaded{f', about {left:.0f} s left' if left else ''}."
             on_wait(Waiting(message=line, progress=done, seconds=LOOK_SECONDS))
             time.sleep(LOOK_SECONDS)
 

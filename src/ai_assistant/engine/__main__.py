@@ -4,14 +4,12 @@ import signal
 import sys
 from collections.abc import Callable
 
-import msgspec
-
 from ai_assistant.engine.channel import Orders, Reports, claim_standard_streams
 from ai_assistant.engine.embedder import Embedder, EmbedIntake
 from ai_assistant.engine.engine import Engine
 from ai_assistant.engine.intake import Intake
-from ai_assistant.engine.kernels import LoadError, Model
-from ai_assistant.engine.kernels.placement import Placement
+from ai_assistant.engine.kernels import LoadError
+from ai_assistant.engine.loading import load
 from ai_assistant.protocol.errors import AssistantError, ModelLoadFailed
 from ai_assistant.protocol.frames import (
     EnginePlan,
@@ -39,7 +37,7 @@ def main() -> int:
         return 2
     try:
         engine = _build(order.plan, Orders(incoming), reports)
-    except (LoadError, AssistantError, MemoryError) as error:
+    except (LoadError, AssistantError, MemoryError, OSError) as error:
         reason = ModelLoadFailed(f"{order.plan.model_path} could not be loaded: {error}")
         reports.send(LoadFailed(reason.info()))
         return 1
@@ -49,13 +47,7 @@ def main() -> int:
 
 
 def _build(plan: EnginePlan, orders: Orders, reports: Reports) -> Engine | Embedder:
-    model = Model(
-        plan.model_path,
-        gpu_layers=plan.gpu_layers,
-        share_weights=plan.share_weights,
-        placement=msgspec.convert(plan, Placement, from_attributes=True),
-        on_progress=_teller(reports),
-    )
+    model = load(plan, _teller(reports))
     if plan.embedding:
         embedder = Embedder(plan, model, orders, reports)
         orders.start(EmbedIntake(model, plan.chunk, ranks=embedder.ranks).prepare)

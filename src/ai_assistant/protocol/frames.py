@@ -72,6 +72,9 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     load_mode: LoadMode = "auto"
     share_weights: bool = False
     """Use the file's own pages, which processes share, instead of a quicker copy of them."""
+    resident_bytes: int = 0
+    """Memory for the weights of a model that does not fit: a part of each layer stays, the rest is
+    read from disk in every step; 0: all stay."""
     kv_type: str = "f16"
     park_bytes: int = 1 << 30
     """Memory for the state of parked sequences; beyond it they are computed again."""

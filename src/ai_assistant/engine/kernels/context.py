@@ -61,6 +61,8 @@ class Context:
         params.kv_unified = True
         params.offload_kqv, params.op_offload = kv_on_gpu, op_offload
         params.embeddings = embedding
+        if model.watch:
+            params.cb_eval = model.watch.callback
         complaints.clear()
         self.handle: Any = llama.llama_init_from_model(model.handle, params)
         if not self.handle:
@@ -79,6 +81,8 @@ class Context:
 
     def decode(self, batch: Batch) -> None:
         """Compute the batch. Raises `NoRoom` (nothing changed) or `DecodeError`."""
+        if self.model.watch:
+            self.model.watch.begin()
         code = llama.llama_decode(self.handle, batch.struct)
         if code == 1:
             raise NoRoom

@@ -51,6 +51,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_tensor_overhead": (_size, []),
     "ggml_graph_overhead": (_size, []),
     "ggml_nbytes": (_size, [_pointer]),
+    "ggml_get_name": (_text, [_pointer]),
     "ggml_row_size": (_size, [_integer, _long]),
     "ggml_new_tensor_1d": (_pointer, [_pointer, _integer, _long]),
     "ggml_new_tensor_2d": (_pointer, [_pointer, _integer, _long, _long]),

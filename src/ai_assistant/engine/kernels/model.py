@@ -9,6 +9,7 @@ from ai_assistant.engine.kernels import libllama
 from ai_assistant.engine.kernels.libllama import llama
 from ai_assistant.engine.kernels.placement import Placement, place
 from ai_assistant.engine.kernels.vocabulary import Vocabulary
+from ai_assistant.engine.kernels.watch import Watch
 
 
 class LoadError(Exception):
@@ -52,6 +53,8 @@ class Model:
         if not self.handle:
             raise LoadError("; ".join(libllama.complaints) or "the kernels gave no reason")
         self.vocabulary = Vocabulary(self.handle)
+        self.watch: Watch | None = None
+        """Hears of each layer of each step; set before a context is made."""
         self.weights = dict(libllama.weights)
         self._gpu_layers = gpu_layers
         self._feeds_on_cpu = bool(placement and placement.feeds_on_cpu)
@@ -61,6 +64,11 @@ class Model:
         if self.handle:
             llama.llama_model_free(self.handle)
             self.handle = None
+
+    @property
+    def layers(self) -> int:
+        """Without the output."""
+        return llama.llama_model_n_layer(self.handle)
 
     @property
     def shared_weights(self) -> int:

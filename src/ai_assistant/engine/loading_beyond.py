@@ -1,0 +1,76 @@
+"""A model that does not fit into memory: a share of every layer stays, the rest passes through."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from ai_assistant.engine import readahead_advice as advice
+from ai_assistant.engine.kernels.gguf import tensor_places
+from ai_assistant.engine.kernels.watch import Watch
+from ai_assistant.engine.readahead_order import Division, Place, Span, divide, step_order
+from ai_assistant.engine.readahead_stream import READERS, Pages, Stream
+
+_PIECE = 32 << 20
+"""Bytes of the part that stays, read at once."""
+
+
+class Beyond:
+    """Follows the steps of one model's context. One process, one mapping, no GPU."""
+
+    def __init__(self, path: str, layers: int, budget: int) -> None:
+        """`budget`: bytes of weights that may be in memory at once. The file is mapped already."""
+        places = [Place(one.name, one.start, one.bytes) for one in tensor_places(path)]
+        self.division: Division = divide(step_order(places), budget, advice.PAGE)
+        self._handle = os.open(path, os.O_RDONLY)
+        self._windows_small = advice.small_windows(path)
+        self._address = advice.mapped_at(path)
+        self.locked = self._keep()
+        self._stream = Stream(self.division, Pages(self._bring, self._drop))
+        self.watch = Watch(layers, self._stream.reach, self._stream.leave)
+
+    @property
+    def bytes_read(self) -> int:
+        """From disk, since the start, apart from what stays."""
+        return self._stream.bytes_read
+
+    @property
+    def seconds_waited(self) -> float:
+        """Steps waited for the disk."""
+        return self._stream.seconds_waited
+
+    def close(self) -> None:
+        """End the readers; before the model is freed."""
+        self._stream.close()
+        os.close(self._handle)
+
+    def _keep(self) -> bool:
+        """Bring in what stays, and hold it where we may; else its being used holds it."""
+        # What the load left of the rest would push out what stays.
+        for spans in self.division.streamed:
+            for span in spans:
+                self._drop(span)
+        kept = [span for spans in self.division.kept for span in spans]
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(self._bring, [piece for span in kept for piece in _pieces(span)]))
+            if self._address is None:
+                return False
+            base = self._address
+            return all(pool.map(lambda span: advice.lock(base + span.start, span.bytes), kept))
+
+    def _bring(self, span: Span) -> None:
+        if self._windows_small:
+            advice.fetch(self._handle, span.start, span.bytes)
+        if self._address is None or not advice.map_in(self._address + span.start, span.bytes):
+            advice.read_through(self._handle, span.start, span.bytes)
+
+    def _drop(self, span: Span) -> None:
+        start = -(-span.start // advice.PAGE) * advice.PAGE
+        length = span.end // advice.PAGE * advice.PAGE - start
+        if length > 0:
+            if self._address is not None:
+                advice.map_out(self._address + start, length)
+            advice.forget(self._handle, start, length)
+
+
+def _pieces(span: Span) -> list[Span]:
+    starts = range(span.start, span.end, _PIECE)
+    return [Span(start, min(start + _PIECE, span.end)) for start in starts]

@@ -1,0 +1,43 @@
+"""Maps a file without reading it: libllama asks for all of it at once (MAP_POPULATE), on one thread
+and whether there is room or not. Memory that is locked as it is touched is not populated.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+_FUTURE, _ON_FAULT = 2, 4
+"""MCL_FUTURE, MCL_ONFAULT"""
+
+
+@contextmanager
+def unpopulated() -> Generator[bool]:
+    """While the body runs, mappings stay empty; False where this process may not lock so much."""
+    if sys.platform != "linux" or not _may_lock():
+        yield False
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.mlockall(_FUTURE | _ON_FAULT) == 0
+    try:
+        yield done
+    finally:
+        libc.munlockall()
+
+
+def _may_lock() -> bool:
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    return soft == resource.RLIM_INFINITY or (os.geteuid() == 0 and _capable())
+
+
+def _capable() -> bool:
+    """CAP_IPC_LOCK, without which the limit holds for root too."""
+    try:
+        with open("/proc/self/status") as status:
+            line = next(line for line in status if line.startswith("CapEff"))
+    except (OSError, StopIteration):
+        return False
+    return bool(int(line.split()[1], 16) >> 14 & 1)

@@ -1,0 +1,152 @@
+"""Weights that do not fit into memory pass through it: read ahead of the layer that is computed,
+dropped behind it, round after round.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from ai_assistant.engine.readahead_order import Division, Span
+
+READERS = 3
+CHUNK = 8 << 20
+"""Bytes that one reader takes at a time."""
+PATIENCE = 60.0
+"""Seconds after which a step goes on by page faults: a broken reader must not hold it up."""
+
+
+class Pages(msgspec.Struct, frozen=True):
+    """What is done with a part of the file."""
+
+    bring: Callable[[Span], None]
+    """Returns when it is in memory."""
+    drop: Callable[[Span], None]
+
+
+class _Round(msgspec.Struct):
+    """One layer that is in memory or on its way."""
+
+    layer: int
+    missing: int
+    """Chunks."""
+    bytes: int
+
+
+class Stream:
+    """Reads the streamed parts of layer after layer, as far ahead as the window allows."""
+
+    def __init__(self, division: Division, pages: Pages, readers: int = READERS) -> None:
+        self._spans = division.streamed
+        self._window = division.window
+        self._pages = pages
+        self._state = threading.Condition()
+        self._rounds: deque[_Round] = deque()
+        self._chunks: deque[tuple[_Round, Span]] = deque()
+        self._gone: deque[_Round] = deque()
+        self._next = 0
+        self._held = 0
+        self._ended = False
+        self.bytes_read = 0
+        self.seconds_waited = 0.0
+        """Time that steps waited for the disk."""
+        self._threads = [
+            threading.Thread(target=self._read, daemon=True, name="weights") for _ in range(readers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # The step's side.
+
+    def reach(self, layer: int) -> None:
+        """Return when all of a layer is in memory."""
+        with self._state:
+            if not any(one.layer == layer for one in self._rounds):
+                self._begin_at(layer)
+            begun = time.perf_counter()
+            self._state.wait_for(lambda: self._there(layer), PATIENCE)
+            self.seconds_waited += time.perf_counter() - begun
+
+    def leave(self, layer: int) -> None:
+        """A layer is computed: its streamed part, and what a broken step left before it, goes."""
+        with self._state:
+            if any(one.layer == layer for one in self._rounds):
+                while True:
+                    self._gone.append(self._rounds.popleft())
+                    if self._gone[-1].layer == layer:
+                        break
+                self._state.notify_all()
+
+    def close(self) -> None:
+        """End the readers; what is in memory stays."""
+        with self._state:
+            self._ended = True
+            self._state.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _there(self, layer: int) -> bool:
+        return any(one.layer == layer and not one.missing for one in self._rounds)
+
+    def _begin_at(self, layer: int) -> None:
+        """A step that nobody expected begins elsewhere: what was read ahead is of no use."""
+        self._gone.extend(self._rounds)
+        self._rounds.clear()
+        self._chunks.clear()
+        self._next = layer
+        self._advance(force=True)
+
+    # The readers' side.
+
+    def _advance(self, *, force: bool = False) -> None:
+        """Put as many layers in the readers' queue as there is room for. Held: self._state."""
+        while force or not self._ended:
+            size = sum(span.bytes for span in self._spans[self._next])
+            if not force and self._held + size > self._window:
+                break
+            force = False
+            pieces = [piece for span in self._spans[self._next] for piece in _pieces(span)]
+            one = _Round(self._next, len(pieces), size)
+            self._held += size
+            self._rounds.append(one)
+            self._chunks.extend((one, piece) for piece in pieces)
+            self._next = (self._next + 1) % len(self._spans)
+            if self._next == self._rounds[0].layer:
+                break
+        self._state.notify_all()
+
+    def _read(self) -> None:
+        while True:
+            with self._state:
+                self._state.wait_for(lambda: self._gone or self._chunks or self._ended)
+                if self._ended:
+                    return
+                gone = self._gone.popleft() if self._gone else None
+                taken = None if gone else self._chunks.popleft()
+            if gone:
+                self._drop(gone)
+            elif taken:
+                self._bring(*taken)
+
+    def _drop(self, gone: _Round) -> None:
+        for span in self._spans[gone.layer]:
+            self._pages.drop(span)
+        with self._state:
+            self._held -= gone.bytes
+            self._advance()
+
+    def _bring(self, one: _Round, piece: Span) -> None:
+        self._pages.bring(piece)
+        with self._state:
+            one.missing -= 1
+            self.bytes_read += piece.bytes
+            if not one.missing:
+                self._state.notify_all()
+
+
+def _pieces(span: Span) -> list[Span]:
+    return [
+        Span(start, min(start + CHUNK, span.end)) for start in range(span.start, span.end, CHUNK)
+    ]
