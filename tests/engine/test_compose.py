@@ -207,15 +207,21 @@ def test_floor_does_not_save_for_ever() -> None:
     assert floor.due({FIRST, BATCH}) is None
 
 
-def test_short_prompts_do_not_wait_for_a_long_one_but_leave_it_half_of_the_step() -> None:
+def test_short_prompts_do_not_wait_for_a_long_one_nor_hold_it_up() -> None:
     long, questions = sequence(NORMAL, 900), [sequence(NORMAL, 100) for _ in range(4)]
     parts = compose([long, *questions], Linear(), 512)
     assert [part.sequence for part in parts] == [questions[0], long]
-    assert sum(part.count for part in parts) == CROWD
-    quick = Linear(each=0.001)
+    assert parts[-1].count == CROWD // 2
+    quick = Linear(each=0.0004)
     parts = compose([long, *questions], quick, 512)
     assert [part.sequence for part in parts] == [*questions[:2], long]
     assert parts[-1].count == 312
+
+
+def test_short_prompts_do_not_lengthen_the_pause_of_an_interactive_stream() -> None:
+    running = [sequence(FIRST, 1), sequence(FIRST, 100), sequence(FIRST, 900)]
+    parts = compose(running, Linear(), 512)
+    assert sum(part.count for part in parts) == 1 + SMALLEST[FIRST]
 
 
 def test_short_prompt_of_a_lower_class_waits() -> None:
@@ -224,4 +230,5 @@ def test_short_prompt_of_a_lower_class_waits() -> None:
 
 
 def test_whoever_is_alone_takes_large_steps() -> None:
-    assert counts(compose([sequence(NORMAL, 900)], Linear(), 512)) == [(NORMAL, 512)]
+    assert counts(compose([sequence(NORMAL, 900)], Linear(), 512)) == [(NORMAL, 256)]
+    assert counts(compose([sequence(NORMAL, 900)], Linear(each=0.001), 512)) == [(NORMAL, 512)]

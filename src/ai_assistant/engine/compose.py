@@ -16,15 +16,16 @@ from ai_assistant.protocol.requests import Priority
 
 STEP_SECONDS = {Priority.INTERACTIVE: 1.0, Priority.NORMAL: 1.0, Priority.BATCH: 0.1}
 """How long a step with a prompt of each class may take where no stream waits for it."""
-EFFICIENT = {Priority.INTERACTIVE: 512, Priority.NORMAL: 512, Priority.BATCH: 64}
+EFFICIENT = {Priority.INTERACTIVE: 256, Priority.NORMAL: 256, Priority.BATCH: 64}
 """Tokens below which such a step would waste the machine, however long they take."""
-CROWD = 256
-"""The same where several sequences run: then it is likely that somebody waits for its end."""
+CROWD_SECONDS, CROWD = 0.25, 64
+"""The same where several sequences run: then it is likely that somebody waits for its end, and a
+step of 64 tokens makes 93 % of the tokens per second that one of 256 makes (docs/LOG.md)."""
 SHORT = 128
 """A prompt with at most so many tokens left does not wait for a long one."""
 PAUSE_SECONDS = {Priority.INTERACTIVE: 0.1, Priority.NORMAL: 0.25, Priority.BATCH: 0.5}
 """How long a stream of each class may stand still for a piece of a prompt."""
-SMALLEST = {Priority.INTERACTIVE: 16, Priority.NORMAL: 128, Priority.BATCH: 64}
+SMALLEST = {Priority.INTERACTIVE: 16, Priority.NORMAL: 64, Priority.BATCH: 64}
 """Tokens of a prompt that a step beside streams of each class computes at least."""
 TILE = 64
 """From so many tokens in a step on, libllama's attention on processors works in tiles and passes
@@ -76,8 +77,12 @@ def compose(
     parts = [Part(sequence, 1) for sequence in streams[:chunk]]
     if not reading or not (others or reading[0].request.priority == due):
         return parts
-    budget = _budget(reading[0], len(parts), protected, pace, chunk, crowd=len(active) > 1)
-    return parts + _prompts(reading, budget)
+    first = reading[0].request.priority
+    crowd = sum(1 for sequence in active if sequence.request.priority <= first) > 1
+    budget = _budget(first, len(parts), protected, pace, chunk, crowd=crowd)
+    watched = protected and protected[0].request.priority == Priority.INTERACTIVE
+    most = budget if watched else max(chunk - len(parts), 0)
+    return parts + _prompts(reading, budget, most)
 
 
 def protected_streams(writing: Items[Sequence]) -> Items[Sequence]:
@@ -95,12 +100,18 @@ def _without_lower(
     return [*protected, *(s for s in writing[len(protected) :] if s.request.priority == due)]
 
 
-def _prompts(reading: list[Sequence], budget: int) -> list[Part]:
-    """Pieces of the first prompts, all of one class."""
+def _prompts(reading: list[Sequence], budget: int, most: int) -> list[Part]:
+    """Pieces of the first prompts, all of one class: `budget` tokens, or up to `most` where short
+    ones come before."""
     priority = reading[0].request.priority
     equals = [sequence for sequence in reading if sequence.request.priority == priority]
+    short = _short(equals, budget, most)
+    long = [sequence for sequence in equals if sequence not in short]
+    if short and long:
+        taken = sum(sequence.remaining for sequence in short)
+        budget = min(max(budget, taken + budget // 2), most)
     parts: list[Part] = []
-    for sequence in _short_first(equals, budget):
+    for sequence in [*short, *long]:
         count = _piece(sequence.remaining, budget)
         if count <= 0:
             break
@@ -109,16 +120,16 @@ def _prompts(reading: list[Sequence], budget: int) -> list[Part]:
     return parts
 
 
-def _short_first(equals: list[Sequence], budget: int) -> list[Sequence]:
-    """The same, but short prompts first, as many as half of the budget holds: a long one loses
-    little and they win much."""
-    room = budget // 2
+def _short(equals: list[Sequence], budget: int, most: int) -> list[Sequence]:
+    """Short prompts for half of the step, or one at least: a long one loses little by that and
+    they win much."""
+    room = max(budget // 2, min(SHORT, most - budget // 2))
     short: list[Sequence] = []
     for sequence in equals:
         if sequence.remaining <= min(SHORT, room):
             short.append(sequence)
             room -= sequence.remaining
-    return [*short, *(sequence for sequence in equals if sequence not in short)]
+    return short
 
 
 def _piece(remaining: int, budget: int) -> int:
@@ -129,7 +140,7 @@ def _piece(remaining: int, budget: int) -> int:
 
 
 def _budget(
-    first: Sequence,
+    first: Priority,
     streams: int,
     protected: Items[Sequence],
     pace: Pace,
@@ -141,9 +152,9 @@ def _budget(
     room = max(chunk - streams, 0)
     if pace.seconds(1) is None:
         return min(room, max(chunk // 4, 1))
-    seconds, least = STEP_SECONDS[first.request.priority], EFFICIENT[first.request.priority]
+    seconds, least = STEP_SECONDS[first], EFFICIENT[first]
     if crowd:
-        least = min(least, CROWD)
+        seconds, least = min(seconds, CROWD_SECONDS), min(least, CROWD)
     if protected:
         seconds = min(seconds, PAUSE_SECONDS[protected[0].request.priority])
         least = SMALLEST[protected[0].request.priority]
