@@ -75,6 +75,7 @@ class Bench:
             prompt=TextPrompt(""),
             sampling=sampling or Sampling(temperature=0),
             n=n,
+            max_tokens=max_tokens,
             priority=priority,
             tenant=tenant,
             logprobs=logprobs,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 
 import msgspec
+from msgspec import structs
 
 from ai_assistant.engine.allowance import Allowance
 from ai_assistant.engine.compose import Pace, Part, compose, protected_streams
@@ -55,7 +56,7 @@ class Batcher:
         self._residence = residence
         self._cache = residence.cache
         self._pace = pace
-        self._limits = limits
+        self._limits = self._planned = limits
         self._fairness = Fairness()
         self._floor = Floor(limits.batch_floor)
         self._allowance = Allowance(limits.tpot_factor)
@@ -81,6 +82,11 @@ class Batcher:
 
     def _queue(self, sequence: Sequence) -> None:
         bisect.insort(self.waiting, sequence, key=_order)
+
+    def allow(self, slots: int) -> None:
+        """Let so many run at once, at most; 0: as planned. Who runs goes on to its end."""
+        most = self._planned.slots
+        self._limits = structs.replace(self._planned, slots=min(slots or most, most))
 
     # The next step.
 
@@ -271,6 +277,21 @@ class Batcher:
         self.running.remove(sequence)
         self._residence.park(sequence)
         self._queue(sequence)
+
+    # Moving.
+
+    def set_aside(self) -> None:
+        """Take all that runs out of the context, its state kept, to its old place in the queue."""
+        for sequence in list(self.running):
+            self.running.remove(sequence)
+            self._residence.park(sequence, at_any_cost=True)
+            self._queue(sequence)
+
+    def follow(self, other: "Batcher") -> None:
+        """Go on with another one's sequences and with what it knows of their turns."""
+        self.running, self.waiting = other.running, other.waiting
+        self.preemptions = other.preemptions
+        self._fairness = other._fairness
 
     def _better_to_wait(self, sequence: Sequence, known: int) -> bool:
         """Whether a running prompt will soon have computed much of this one's beginning."""

@@ -15,12 +15,11 @@ from typing import BinaryIO
 
 from ai_assistant.protocol.errors import Overloaded
 from ai_assistant.protocol.frames import (
-    Abort,
     Embed,
     EngineReport,
     Generate,
+    Load,
     Order,
-    Shutdown,
     Tokenize,
     pack,
     read_frame,
@@ -31,7 +30,7 @@ _REMEMBERED_ABORTS = 4096
 Asked = Generate | Embed | Tokenize
 """Orders that want an answer."""
 Arrival = object
-"""What a request was prepared to, an `Abort`, a `Shutdown`, or a report to pass on."""
+"""What a request was prepared to, a report to pass on, or an order about the engine itself."""
 
 
 class Aborted:
@@ -84,6 +83,11 @@ class Orders:
         self.unprepared = 0
         self._count = threading.Lock()
 
+    @property
+    def all_prepared(self) -> bool:
+        """Whether every request that came so far has been taken in, or refused."""
+        return not self.unprepared and self.arrivals.empty()
+
     def start(self, prepare: Callable[[Asked], Arrival]) -> None:
         """Begin to listen; `prepare` turns requests into what the loop understands."""
         listen: Callable[[], None] = self._listen
@@ -101,7 +105,7 @@ class Orders:
             with self._count:
                 self.unprepared += 1
             self._requests.put(order)
-        elif isinstance(order, Abort | Shutdown):
+        elif not isinstance(order, Load):
             self.arrivals.put(order)
 
     def _prepare_all(self, prepare: Callable[[Asked], Arrival]) -> None:

@@ -19,9 +19,18 @@ class Guesses:
     def __init__(self, model: Model, pace: Pace, *, wanted: bool) -> None:
         self._tenants = Tenants()
         self._pace = pace
-        self._on = wanted and model.shares_prefixes
+        self._on = self._planned = wanted and model.shares_prefixes
         self.drafted = 0
         self.accepted = 0
+
+    def follow(self, other: "Guesses") -> None:
+        """Go on with what another plan of the same engine has learned of its tenants."""
+        self._tenants = other._tenants
+        self.drafted, self.accepted = other.drafted, other.accepted
+
+    def allow(self, wanted: bool) -> None:
+        """Guess as planned, or not at all."""
+        self._on = wanted and self._planned
 
     def add(self, parts: list[Part], room: int) -> list[Part]:
         """The same parts with guesses behind the streams; `room` cells are free for them."""

@@ -1,7 +1,7 @@
 """From a request to sequences: template, tokens, limits, grammar. Runs beside the loop."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from ai_assistant.engine.channel import Asked
@@ -9,7 +9,7 @@ from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.reading import known_tokens, read
 from ai_assistant.engine.sampling import Sampler
-from ai_assistant.engine.sequence import Prepared, Sequence
+from ai_assistant.engine.sequence import Prepared, Sequence, length_limit
 from ai_assistant.engine.text.formats import OutputParser, Plain, choose_parser
 from ai_assistant.engine.text.grammar import output_grammar
 from ai_assistant.engine.text.mask import TokenMask
@@ -47,7 +47,8 @@ class Intake:
 
     def __init__(self, model: Model, context_limit: int) -> None:
         self._vocabulary = vocabulary = model.vocabulary
-        self._limit = context_limit
+        self.limit = context_limit
+        """Tokens of one sequence."""
         self._bos = vocabulary.text(vocabulary.bos)
         self._template = ChatTemplate(
             model.chat_template, self._bos, vocabulary.text(vocabulary.eos)
@@ -101,20 +102,29 @@ class Intake:
             return Failed(order.request.request_id, info)
 
     def _sequences(self, request: GenerateRequest) -> list[Sequence]:
-        chat = request.prompt if isinstance(request.prompt, ChatPrompt) else None
         text, tokens = self._tokens(request.prompt)
         self._check_length(tokens)
+        return self._choices(request, text, {n: array("i", tokens) for n in range(request.n)})
+
+    def again(
+        self, request: GenerateRequest, prompts: "Mapping[int, array[int]]"
+    ) -> list[Sequence]:
+        """The sequences of a request that began in another engine, with the prompts as they were
+        read there, by choice. Raises `AssistantError`."""
+        return self._choices(request, self._tokens(request.prompt)[0], prompts)
+
+    def _choices(
+        self, request: GenerateRequest, text: str, prompts: "Mapping[int, array[int]]"
+    ) -> list[Sequence]:
+        chat = request.prompt if isinstance(request.prompt, ChatPrompt) else None
         mask = self._mask(request, chat, text)
         sampling = self._resolve(request.sampling)
-        limit = self._limit
-        if request.max_tokens is not None:
-            limit = min(limit, len(tokens) + max(request.max_tokens, 1))
         return [
             Sequence(
                 request,
                 index,
-                array("i", tokens),
-                limit,
+                tokens,
+                length_limit(request, len(tokens), self.limit),
                 Sampler(sampling, index=index, mask=mask.copy() if mask else None),
                 TextOutput(
                     self._vocabulary,
@@ -123,7 +133,7 @@ class Intake:
                     one_call=chat is not None and not chat.parallel_tool_calls,
                 ),
             )
-            for index in range(request.n)
+            for index, tokens in prompts.items()
         ]
 
     def _mask(
@@ -158,9 +168,9 @@ class Intake:
     def _check_length(self, tokens: "array[int]") -> None:
         if not tokens:
             raise InvalidRequest("The prompt is empty: give it at least one token.", param="prompt")
-        if len(tokens) >= self._limit:
+        if len(tokens) >= self.limit:
             raise ContextLengthExceeded(
-                f"The prompt has {len(tokens)} tokens; this model's context holds {self._limit} "
+                f"The prompt has {len(tokens)} tokens; this model's context holds {self.limit} "
                 "with the answer. Shorten the conversation or serve the model with a larger "
                 "--context.",
                 param="messages",

@@ -7,6 +7,8 @@ processors that the model needs.
 
 import time
 
+import msgspec
+
 from ai_assistant.engine.channel import Reports
 from ai_assistant.engine.sequence import Sequence
 from ai_assistant.protocol.chunks import FinishReason, Timings, TokenChunk, Usage
@@ -15,27 +17,17 @@ from ai_assistant.protocol.frames import Chunks
 FLUSH_SECONDS = 0.02
 
 
-class _Open:
-    """A request that has not ended: what of it is left, what it has used."""
+class Tally(msgspec.Struct, kw_only=True):
+    """A request that has not ended: what of it is left, what it has used. Times in seconds."""
 
-    __slots__ = (
-        "cached",
-        "completion",
-        "decode",
-        "left",
-        "prefill",
-        "prompt",
-        "queue",
-        "reasoning",
-    )
-
-    def __init__(self, first: Sequence, choices: int) -> None:
-        self.left = choices
-        self.prompt = first.prompt_length
-        self.cached = 0
-        self.completion = 0
-        self.reasoning = 0
-        self.queue = self.prefill = self.decode = 0.0
+    left: int
+    prompt: int
+    cached: int = 0
+    completion: int = 0
+    reasoning: int = 0
+    queue: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
 
 
 class Outbox:
@@ -43,7 +35,7 @@ class Outbox:
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Tally] = {}
         self._changed: dict[int, Sequence] = {}
         self._chunks: list[tuple[str, TokenChunk]] = []
         self._sent_at = 0.0
@@ -52,7 +44,17 @@ class Outbox:
     def open(self, sequences: list[Sequence]) -> None:
         """A request is accepted."""
         first = sequences[0]
-        self._open[first.request.request_id] = _Open(first, len(sequences))
+        self._open[first.request.request_id] = Tally(
+            left=len(sequences), prompt=first.prompt_length
+        )
+
+    def tally(self, request_id: str) -> Tally:
+        """What a request has used so far."""
+        return self._open[request_id]
+
+    def reopen(self, request_id: str, tally: Tally) -> None:
+        """A request goes on here that began elsewhere."""
+        self._open[request_id] = tally
 
     def changed(self, sequence: Sequence) -> None:
         """It has a new token."""
@@ -106,7 +108,7 @@ class Outbox:
         self._sent_at = time.perf_counter()
         self._urgent = False
 
-    def _count(self, entry: _Open, sequence: Sequence) -> None:
+    def _count(self, entry: Tally, sequence: Sequence) -> None:
         now = time.perf_counter()
         entry.completion += sequence.generated
         entry.reasoning += sequence.output.reasoning_tokens
@@ -117,7 +119,7 @@ class Outbox:
         entry.decode = max(entry.decode, now - sequence.first_token_at)
 
 
-def _usage(entry: _Open) -> Usage:
+def _usage(entry: Tally) -> Usage:
     return Usage(
         prompt_tokens=entry.prompt,
         completion_tokens=entry.completion,
@@ -126,7 +128,7 @@ def _usage(entry: _Open) -> Usage:
     )
 
 
-def _timings(entry: _Open) -> Timings:
+def _timings(entry: Tally) -> Timings:
     return Timings(
         queue_ms=1000 * entry.queue,
         prefill_ms=1000 * entry.prefill,

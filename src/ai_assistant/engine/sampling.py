@@ -17,6 +17,8 @@ from ai_assistant.protocol.requests import Sampling
 Row = NDArray[np.float32]
 Rows = NDArray[np.float32]
 """One logit per token of the vocabulary."""
+RandomState = tuple[int, tuple[int, ...], float | None]
+"""Of Python's Mersenne Twister."""
 REPETITION_WINDOW = 64
 """Tokens that the repetition penalty looks back, as llama.cpp's default."""
 
@@ -64,6 +66,15 @@ class Sampler:
         edits = self.bias or mask or self.repetition != 1.0 or self.presence or self.frequency
         self.plain_greedy = self.temperature <= 0 and not edits
         """The answer is the row's largest value: no call of `choose` is needed."""
+
+    @property
+    def numbers(self) -> RandomState:
+        """Where the random numbers are: another sampler may go on from there."""
+        return self._random.getstate()
+
+    @numbers.setter
+    def numbers(self, state: RandomState) -> None:
+        self._random.setstate(state)
 
     def choose(self, row: Row, tokens: "array[int]") -> int:
         """The next token after `tokens`."""

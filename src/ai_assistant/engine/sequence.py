@@ -85,6 +85,12 @@ class Sequence:
         return len(self.tokens) - self.prompt_length
 
 
+def length_limit(request: GenerateRequest, prompt: int, context: int) -> int:
+    """The length at which an answer to a prompt of so many tokens must end."""
+    wanted = request.max_tokens
+    return context if wanted is None else min(context, prompt + max(wanted, 1))
+
+
 class Prepared(msgspec.Struct, frozen=True):
     """A request that can run: its choices, at least one."""
 

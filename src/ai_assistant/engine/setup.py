@@ -34,33 +34,59 @@ class Parts(msgspec.Struct, frozen=True):
 
 def build(plan: EnginePlan, model: Model) -> Parts:
     """All parts, connected; raises `LoadError` where the kernels refuse."""
-    context = _context(plan, model)
+    context = make_context(plan, model)
+    return connect(plan, model, context, WarmStore(plan.warm_bytes), open_cold(plan, model))
+
+
+def connect(
+    plan: EnginePlan,
+    model: Model,
+    context: Context,
+    warm: WarmStore,
+    cold: ColdStore | None,
+    *,
+    after: Parts | None = None,
+) -> Parts:
+    """The parts around a context, empty; `after` others, from which they learn step times."""
     shares = model.shares_prefixes
     cache = KvCache(cells=context.cells, sequences=context.sequences, shares_prefixes=shares)
-    cold = _cold(plan, model)
     residence = Residence(
         cache,
         context,
-        Tiers(WarmStore(plan.warm_bytes), cold, shares_prefixes=shares),
+        Tiers(warm, cold, shares_prefixes=shares),
         shares_prefixes=shares,
         park_bytes=plan.park_bytes,
     )
-    tempo = Tempo(context, plan)
+    return around(plan, model, context, residence, cold, after=after)
+
+
+def around(
+    plan: EnginePlan,
+    model: Model,
+    context: Context,
+    residence: Residence,
+    cold: ColdStore | None,
+    *,
+    after: Parts | None = None,
+) -> Parts:
+    """The parts that decide what a step holds, around those that hold cells."""
+    tempo = Tempo(context, plan, after=after.tempo if after else None)
     guesses = Guesses(model, tempo.times, wanted=plan.speculation)
     slots = min(plan.slots, context.sequences)
     limits = Limits(
         slots=slots,
         retained=context.sequences - slots,
         chunk=plan.chunk,
-        shares_prefixes=shares,
+        shares_prefixes=model.shares_prefixes,
         batch_floor=plan.batch_floor,
         tpot_factor=plan.tpot_factor,
     )
     batcher = Batcher(residence, tempo.times, limits, guesses.add)
-    return Parts(context, cache, residence, tempo, guesses, batcher, cold)
+    return Parts(context, residence.cache, residence, tempo, guesses, batcher, cold)
 
 
-def _context(plan: EnginePlan, model: Model) -> Context:
+def make_context(plan: EnginePlan, model: Model) -> Context:
+    """The KV cache and the kernels' buffers; raises `LoadError`."""
     # A recurrent model pays for each sequence id with a state of its own.
     ids = plan.slots + (min(plan.retained, 4) if model.has_state else plan.retained)
     return Context(
@@ -72,10 +98,13 @@ def _context(plan: EnginePlan, model: Model) -> Context:
         threads=plan.threads,
         threads_batch=plan.threads_batch,
         kv_type=plan.kv_type,
+        kv_on_gpu=plan.kv_on_gpu,
+        op_offload=plan.op_offload,
     )
 
 
-def _cold(plan: EnginePlan, model: Model) -> ColdStore | None:
+def open_cold(plan: EnginePlan, model: Model) -> ColdStore | None:
+    """The tier on disk, where the plan has one."""
     if plan.cold is None or plan.cold.bytes <= 0:
         return None
     return ColdStore(

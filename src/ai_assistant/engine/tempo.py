@@ -27,7 +27,8 @@ DISTURBED = 0.25
 class Tempo:
     """Sets the context's threads before a step and learns from it afterwards."""
 
-    def __init__(self, context: Context, plan: EnginePlan) -> None:
+    def __init__(self, context: Context, plan: EnginePlan, *, after: "Tempo | None" = None) -> None:
+        """`after` another plan of the same engine: what steps took then is known."""
         self._context = context
         self._plan = plan
         self._now = 0
@@ -35,11 +36,22 @@ class Tempo:
         # More threads than the little work needs only wait for each other's turn on a busy core.
         idle = plan.elastic_threads and context.model.all_on_gpu
         self._fixed = min(plan.threads, FEW_THREADS) if idle else plan.threads
+        self._usual = self._fixed
         elastic = plan.elastic_threads and not idle
         self._controller = ThreadController(plan.threads) if elastic else None
         self._source = Load()
         self.load = LoadSample(0.0, float(plan.threads), False)
         self.times = StepTimes()
+        if after:
+            self._follow(after)
+
+    def _follow(self, other: "Tempo") -> None:
+        self.times, self.load, self._source = other.times, other.load, other._source
+        controllers = self._controller, other._controller
+        if all(controllers) and self._plan.threads == other._plan.threads:
+            self._controller = other._controller
+        if not self._controller:
+            self._set(self._fixed)
 
     def warm_up(self) -> None:
         """Touch the weights and the shapes that will be used; find the thread counts to start
@@ -80,6 +92,15 @@ class Tempo:
         seconds = time.perf_counter() - begun
         context.clear()
         return seconds
+
+    def allow(self, threads: int) -> None:
+        """Use so many threads at most from now on; 0: as planned."""
+        most = min(threads or self._plan.threads, self._plan.threads)
+        if self._controller:
+            self._controller.allow(most)
+        else:
+            self._fixed = min(most, self._usual)
+            self._set(self._fixed)
 
     def begin(self, tokens: int) -> None:
         """A step of so many tokens comes next."""

@@ -12,6 +12,7 @@ import msgspec
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import ErrorInfo
+from ai_assistant.protocol.power import Restraint
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import EngineStatus
 
@@ -131,6 +132,18 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     drain: bool = True
 
 
+class Limit(msgspec.Struct, frozen=True, tag="limit"):
+    """Leave this alone from now on."""
+
+    restraint: Restraint
+
+
+class Ease(msgspec.Struct, frozen=True, tag="ease"):
+    """Memory is short, or is not any more: the tier in RAM may have so many bytes."""
+
+    warm_bytes: int
+
+
 class Move(msgspec.Struct, frozen=True, tag="move"):
     """Go on with this plan, for the same weights; `Moved` answers."""
 
@@ -153,7 +166,20 @@ class TakeOver(msgspec.Struct, frozen=True, tag="take_over"):
     path: str
 
 
-Order = Load | Generate | Embed | Tokenize | Abort | Shutdown | Move | HandOver | Resume | TakeOver
+Order = (
+    Load
+    | Generate
+    | Embed
+    | Tokenize
+    | Abort
+    | Shutdown
+    | Limit
+    | Ease
+    | Move
+    | HandOver
+    | Resume
+    | TakeOver
+)
 
 
 # Reports: engine to node.
