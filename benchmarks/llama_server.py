@@ -36,17 +36,22 @@ def build() -> Path:
 
 
 @contextlib.contextmanager
-def start(model: Path, *, slots: int, context: int, extra: Sequence[str] = ()) -> Iterator[Server]:
-    """A server whose `slots` conversations may have `context` tokens each."""
+def start(
+    model: Path, *, slots: int, context: int, extra: Sequence[str] = (), as_it_comes: bool = False
+) -> Iterator[Server]:
+    """A server whose `slots` conversations may have `context` tokens each; `as_it_comes` leaves the
+    number of slots to the server."""
     port = free_port()
     command = [
         build() / "llama-server",
         *("--model", model, "--port", str(port), "--host", "127.0.0.1"),
-        *("--parallel", str(slots), "--ctx-size", str(slots * context)),
+        *(() if as_it_comes else ("--parallel", str(slots))),
+        *("--ctx-size", str(slots * context)),
         *("--offline", "--no-webui"),
         *extra,
     ]
-    with launched("llama-server", command, port=port) as server:
+    name = "llama-server, as it comes" if as_it_comes else "llama-server"
+    with launched(name, command, port=port) as server:
         yield server
 
 

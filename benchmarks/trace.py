@@ -10,9 +10,10 @@ every round, the same for both servers.
 Both have 16 places and the same memory for context: 16 whole conversations. llama-server divides it
 by its default, one conversation's share for each place, so that every user fits; our node gets the
 same number of cells in its one pool. What a server does with the memory is its own affair: sharing
-the documents in it is what is measured. A round's rate counts the tokens of prompts and answers as
-the servers' usage says, cached ones too, from the first question to the last token: both do the
-same trace, so the ratio is that of the times, think time included.
+the documents in it is what is measured. A third server is llama-server as it comes, with the same
+memory and whatever number of places it takes by itself. A round's rate counts the tokens of prompts
+and answers as the servers' usage says, cached ones too, from the first question to the last token:
+all do the same trace, so the ratio is that of the times, think time included.
 """
 
 import asyncio
@@ -122,25 +123,34 @@ def measure_model(model: str, effort: Effort) -> list[Record]:
     words = min(effort.words, (context_length(path) - ROOM) * 9 // 10)
     effort = replace(effort, words=words)
     with started(path, effort) as pair:
-        calm, (ours, theirs) = asyncio.run(_outcomes(model, effort, pair))
+        calm, (ours, *peers) = asyncio.run(_outcomes(model, effort, pair))
+    title = f"{model}, {words:,} words a document"
     return [
         calm,
+        *_against(f"{title}: 16 places", ours, peers[0]),
+        *_against(f"{title}: as it comes", ours, peers[1]),
+    ]
+
+
+def _against(title: str, ours: list[Outcome], theirs: list[Outcome]) -> list[Record]:
+    """The figures beside one peer."""
+    return [
         compared(
-            f"{model}: all tokens, {words:,} words a document",
+            f"{title}: all tokens",
             "tokens/s",
             [each.rate for each in ours],
             [each.rate for each in theirs],
             at_least=1.5,
         ),
         compared(
-            f"{model}: first token, median",
+            f"{title}: first token, median",
             "ms",
             [each.first_token for each in ours],
             [each.first_token for each in theirs],
             at_most=1 / 4,
         ),
         compared(
-            f"{model}: first token of second and third turns, median",
+            f"{title}: first token of second and third turns, median",
             "ms",
             [each.last_turns for each in ours],
             [each.last_turns for each in theirs],
@@ -149,7 +159,7 @@ def measure_model(model: str, effort: Effort) -> list[Record]:
 
 
 async def _outcomes(
-    model: str, effort: Effort, pair: tuple[Server, Server]
+    model: str, effort: Effort, pair: tuple[Server, ...]
 ) -> tuple[Record, list[list[Outcome]]]:
     for server in pair:
         await loaded(server)
@@ -163,16 +173,17 @@ async def _outcomes(
 
 
 @contextlib.contextmanager
-def started(path: Path, effort: Effort) -> Iterator[tuple[Server, Server]]:
-    """The pair, with a context of the same size in all."""
+def started(path: Path, effort: Effort) -> Iterator[tuple[Server, ...]]:
+    """Our node and its peers, with a context of the same size in all."""
     context = -(-(effort.words * 11 // 10 + ROOM) // 256) * 256
     sizes = {"slots": effort.users, "context": min(context, context_length(path))}
     cells = {"AI_ASSISTANT_ENGINE_CELLS": str(sizes["slots"] * sizes["context"])}
     with (
         node.start(path, **sizes, environment=cells) as ours,
         llama_server.start(path, **sizes) as theirs,
+        llama_server.start(path, **sizes, as_it_comes=True) as default,
     ):
-        yield ours, theirs
+        yield ours, theirs, default
 
 
 def main() -> None:
@@ -186,8 +197,8 @@ def main() -> None:
 
 
 NOTES = (
-    "Peer: llama-server of the same source, --parallel 16 and its defaults.",
-    "Both have room for 16 whole conversations; llama-server a sixteenth for each, ours one pool.",
+    "16 places: llama-server of the same source, --parallel 16. As it comes: without that.",
+    "All have room for 16 whole conversations; with 16 places llama-server divides it.",
 )
 
 
