@@ -29,11 +29,13 @@ from ai_assistant.protocol.frames import (
     EnginePlan,
     Failed,
     Generate,
+    Limit,
     Report,
     Shutdown,
     Tokenize,
     Tokenized,
 )
+from ai_assistant.protocol.power import Restraint
 from ai_assistant.protocol.requests import TextPrompt, TokenPrompt
 from ai_assistant.protocol.status import EngineStatus
 
@@ -126,6 +128,7 @@ class Embedder:
         self._dimensions = 1 if self._context.ranks else model.dimensions
         self._statistics = Statistics()
         self._waiting: list[EmbedJob] = []
+        self._threads = plan.threads_batch
         self._aborted = Aborted()
         self._draining = False
 
@@ -167,8 +170,16 @@ class Embedder:
                 if not drain:
                     os._exit(0)
                 self._draining = True
+            case Limit(restraint):
+                self._limit(restraint)
             case _:
                 raise TypeError(f"not an arrival: {arrival!r}")
+
+    def _limit(self, restraint: Restraint) -> None:
+        """Of an input at a time, threads are all that can be left alone."""
+        most = self._plan.threads_batch
+        self._threads = min(restraint.threads or most, most)
+        self._context.set_threads(self._threads, self._threads)
 
     def _enqueue(self, job: EmbedJob) -> None:
         if self._aborted.take(job.request_id):
@@ -252,7 +263,7 @@ class Embedder:
             decode_ms_mean=0.0,
             python_ms_mean=0.0,
             memory_bytes=psutil.Process().memory_info().rss,
-            threads=self._plan.threads_batch,
+            threads=self._threads,
         )
 
     def warm_up(self) -> None:
