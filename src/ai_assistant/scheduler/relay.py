@@ -17,9 +17,11 @@ from msgspec import structs
 from ai_assistant.policy.errors import KeptHere
 from ai_assistant.protocol.chunks import TokenChunk, Usage
 from ai_assistant.protocol.errors import AssistantError, FirstTokenTimeout, UnsupportedFeature
+from ai_assistant.protocol.purse import Purse
 from ai_assistant.protocol.requests import GenerateRequest
 from ai_assistant.protocol.routing import Decision, Served
 from ai_assistant.scheduler.candidates import Candidate
+from ai_assistant.scheduler.spending import spending
 from ai_assistant.scheduler.told import Told
 
 if TYPE_CHECKING:  # A node whose models are all here loads no detectors.
@@ -70,11 +72,13 @@ async def relay(
     examined: "Examined | None" = None,
     decision: Decision | None = None,
     learn: Callable[[Ended], None] = _nobody,
+    purse: Purse | None = None,
 ) -> AsyncGenerator[TokenChunk, None]:
     """The answer's pieces; raises the last worker's error when nobody is left to ask.
 
     Whoever cannot be asked, because of the owner's rules or its abilities, is passed over. Without
-    a `gate` every candidate must be an engine of this node. `examined` is of `request`.
+    a `gate` every candidate must be an engine of this node. `examined` is of `request`. `purse`:
+    whose money is spent, where a candidate costs some.
     """
     told, bill = Told(), _Bill(decision)
     error: AssistantError | None = None
@@ -90,7 +94,8 @@ async def relay(
         bill.begin(turn, error)
         try:
             known = examined if rest is request else None
-            async with contextlib.aclosing(_ask(rest, turn, gate, known, learn)) as pieces:
+            asked = _ask(rest, turn, gate, known, learn, purse)
+            async with contextlib.aclosing(asked) as pieces:
                 async for chunk in pieces:
                     told.note(chunk)
                     yield told.whole(bill.stamped(chunk))
@@ -113,6 +118,7 @@ async def _ask(
     gate: "Gate | None",
     examined: "Examined | None",
     learn: Callable[[Ended], None],
+    purse: Purse | None,
 ) -> AsyncGenerator[TokenChunk, None]:
     """The answer of one of them, its placeholders restored."""
     candidate = turn.candidate
@@ -129,8 +135,12 @@ async def _ask(
     outbound = await gate.open(wanted, examined, where, request_id=request.request_id)
     restorer = outbound.restorer()
     try:
-        async with contextlib.aclosing(_timely(outbound.request, turn, learn)) as pieces:
+        async with (
+            spending(purse, request, candidate.remote) as meter,
+            contextlib.aclosing(_timely(outbound.request, turn, learn)) as pieces,
+        ):
             async for chunk in pieces:
+                meter.note(chunk)
                 yield restorer.restore(chunk)
     finally:
         gate.close(request.request_id, where)

@@ -13,6 +13,7 @@ from ai_assistant.protocol.errors import (
     ProviderError,
     RequestError,
 )
+from ai_assistant.protocol.purse import Purse
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.routing import NO_WISHES, Served, Wishes
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
@@ -22,6 +23,7 @@ from ai_assistant.scheduler.relay import examine, relay
 from ai_assistant.scheduler.routing.prefixes import KEPT_HERE
 from ai_assistant.scheduler.routing.routes import RoutingSettings
 from ai_assistant.scheduler.scheduler import Scheduler
+from ai_assistant.scheduler.spending import spending
 from ai_assistant.scheduler.weigher import Weigher, Weighing
 
 if TYPE_CHECKING:  # A node whose models are all here loads no detectors.
@@ -46,13 +48,15 @@ class Router:
         settings: RoutingSettings = RoutingSettings(),  # noqa: B008 - a frozen value
         *,
         online: Callable[[], bool] = lambda: True,
+        purse: Purse | None = None,
     ) -> None:
         """`remote` in the owner's order; with any a `gate` is a must. `online`: whether the
-        system knows a way out of the own network."""
+        system knows a way out of the own network. `purse`: the money of whoever asks."""
         if remote and gate is None:
             raise ValueError("models elsewhere need a gate")
         self._scheduler = scheduler
         self._gate = gate
+        self._purse = purse
         self._energy = settings.energy
         self._candidates = Candidates(scheduler, remote, settings)
         kept = {model.id: KEPT_HERE for model in scheduler.models()}
@@ -94,6 +98,7 @@ class Router:
             examined=examined,
             decision=decision,
             learn=lambda ended: self._weigher.learn(weighing, ended),
+            purse=self._purse,
         )
         async with contextlib.aclosing(pieces):
             async for chunk in pieces:
@@ -131,8 +136,13 @@ class Router:
             return await self._scheduler.embed(structs.replace(request, model=candidate.name))
         from ai_assistant.policy.passage import passage
 
-        async with passage(self._gate, request, candidate.destination) as outbound:
-            return await candidate.source.embed(outbound.request)
+        async with (
+            passage(self._gate, request, candidate.destination) as outbound,
+            spending(self._purse, request, candidate.remote) as meter,
+        ):
+            found = await candidate.source.embed(outbound.request)
+            meter.note_vectors(found)
+            return found
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """Only models here show how they read."""
