@@ -32,6 +32,7 @@ from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.kvcache.cold import shelf
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import Pin
+from ai_assistant.protocol.purse import Purse
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.protocol.worker import Service, Worker
 from ai_assistant.scheduler.scheduler import Scheduler
@@ -94,7 +95,7 @@ async def _serve(
     scheduler = _build_scheduler(settings, planner, idle)
     looking = asyncio.create_task(idle.run())
     try:
-        async with _with_others(scheduler, settings, file) as service:
+        async with _with_others(scheduler, settings, file, access.purse) as service:
             return await _serve_all(scheduler, service, settings, announce, resume, access)
     finally:
         looking.cancel()
@@ -103,7 +104,7 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _with_others(
-    scheduler: Scheduler, settings: config.Settings, file: Path | None
+    scheduler: Scheduler, settings: config.Settings, file: Path | None, purse: Purse
 ) -> AsyncGenerator[Service]:
     """The models here, and those of the providers where there are any."""
     if not (file and config.providers_file(file).exists()):
@@ -130,7 +131,7 @@ async def _with_others(
     for name, problem in fleet.problems.items():
         log.warning("The provider %s is left out: %s", name, problem)
     try:
-        yield Router(scheduler, fleet.workers, gate)
+        yield Router(scheduler, fleet.workers, gate, purse=purse)
     finally:
         await fleet.close(drain=False)
         egress.close()
