@@ -1,53 +1,104 @@
-"""What the planner says against what is: every layout predicted, then measured.
+"""What the planner says against what is: every layout predicted, then measured, on the processor.
 
-`python -m benchmarks.plan [--models starter 0.5b 1b] [--rounds N] [--quick]`
+`python -m benchmarks.plan [--models starter 0.5b 1b moe] [--seconds N] [--again]`
 
 The planner times stand-ins of a model, a few layers of zeros; the whole model is then loaded in
-each layout and the same work is timed: a token of an answer behind a prompt, and the prompt.
-Layouts on a machine without a GPU are thread counts and sizes of a prompt's pieces; with one also
-the number of layers on the GPU. The error of a layout is |predicted - measured| / measured.
+each layout and the same work is timed: prompts and tokens of chats, agents and batches. Layouts
+are thread counts, types of KV cache and sizes of a prompt's pieces. The error of a step is
+|predicted - measured| / measured. What was measured is kept in `.bench/plan`: after `--seconds` a
+run stops, and the next one goes on. For a machine with a GPU there is `benchmarks.plan_gpu`.
 """
 
 import os
 import statistics
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
-from ai_assistant.devices.child import ask_kernels
-from ai_assistant.devices.layout.predict import Bench, Layout, tpot, ttft
-from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial
+import msgspec
+
+from ai_assistant.devices.layout.predict import Bench, Layout
+from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.store.anatomy import read_anatomy
-from ai_assistant.workers.trials import Measuring, run_trial
+from ai_assistant.workers.trials import Measuring, Ways
 from benchmarks.models import ensure
+from benchmarks.plan_points import TURNS, Point, measured, predicted
 from benchmarks.report import Record, publish
 from benchmarks.rounds import arguments, judge
+from benchmarks.source import BENCH
 
-PROMPT = 768
-ANSWER = 250
-CHUNKS = (64, 128, 512)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One layout: predicted and measured seconds of a token, and of a prompt."""
-
-    layout: Layout
-    decode: tuple[float, float]
-    prefill: tuple[float, float]
-
-    @property
-    def errors(self) -> tuple[float, float]:
-        """Of both, in per cent."""
-        return _error(*self.decode), _error(*self.prefill)
-
-    def turn(self, which: int) -> float:
-        """Seconds of a prompt and its answer; `which`: 0 predicted, 1 measured."""
-        return self.prefill[which] + ANSWER * self.decode[which]
+CHUNKS = (128, 512)
+KINDS = ("f16", "q8_0")
+MODELS = ["starter", "0.5b", "1b", "moe"]
 
 
-def _error(predicted: float, measured: float) -> float:
-    return 100 * abs(predicted - measured) / measured
+class Kept(msgspec.Struct, kw_only=True):
+    """What is known of one model so far."""
+
+    benches: dict[str, Bench] = {}
+    points: list[Point] = []
+
+
+class Measured:
+    """One model; continues where an earlier run ended."""
+
+    def __init__(self, model: str, deadline: float, *, again: bool) -> None:
+        self.model = model
+        self.path = ensure(model)
+        self.anatomy: ModelAnatomy = read_anatomy(self.path)
+        self._deadline = deadline
+        self._file = BENCH / "plan" / f"{model}.json"
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self.kept = Kept()
+        if not again and self._file.exists():
+            self.kept = msgspec.json.decode(self._file.read_bytes(), type=Kept)
+
+    def run(self) -> bool:
+        """Whether all is measured."""
+        for kind in KINDS:
+            if kind not in self.kept.benches:
+                if time.monotonic() > self._deadline:
+                    return False
+                self._keep(kind)
+        done = {point.layout for point in self.kept.points}
+        for layout in layouts():
+            if layout not in done:
+                if time.monotonic() > self._deadline:
+                    return False
+                self._measure(layout)
+        return True
+
+    def _keep(self, kind: str) -> None:
+        measuring = Measuring(self.path, self.anatomy, lambda _share: None)
+        ways = Ways(threads=threads(), chunk=max(CHUNKS), kv_type=kind)
+        begun = time.monotonic()
+        self.kept.benches[kind] = measuring.measure(ways)
+        print(f"{self.model}: layers with {kind} took {time.monotonic() - begun:.0f} s", flush=True)
+        self._save()
+
+    def _measure(self, layout: Layout) -> None:
+        said = predicted(self.anatomy, self.kept.benches, layout)
+        point = Point(layout=layout, predicted=said, measured=measured(self.path, layout))
+        self.kept.points.append(point)
+        pairs = zip(point.predicted, point.measured, strict=True)
+        steps = "  ".join(f"{1e3 * one:.4g}/{1e3 * other:.4g}" for one, other in pairs)
+        print(
+            f"{self.model}: {layout.threads} threads, {layout.kv_type}, pieces of {layout.chunk}; "
+            f"predicted/measured ms: {steps}",
+            flush=True,
+        )
+        self._save()
+
+    def _save(self) -> None:
+        self._file.write_bytes(msgspec.json.encode(self.kept))
+
+    def points(self) -> list[Point]:
+        """With predictions as the planner makes them now."""
+        return [
+            msgspec.structs.replace(
+                one, predicted=predicted(self.anatomy, self.kept.benches, one.layout)
+            )
+            for one in self.kept.points
+        ]
 
 
 def threads() -> tuple[int, ...]:
@@ -56,103 +107,62 @@ def threads() -> tuple[int, ...]:
     return tuple(sorted({max(1, cores // 2), cores}))
 
 
-def gpu_name() -> str | None:
-    """How the kernels call the GPU."""
-    report = ask_kernels()
-    found = [one for one in (report.devices if report else ()) if one.kind in ("gpu", "igpu")]
-    return found[0].name if found else None
-
-
-def layouts(anatomy: ModelAnatomy, gpu: str | None) -> list[Layout]:
+def layouts() -> list[Layout]:
     """All that are compared."""
-    if not gpu:
-        return [
-            Layout(gpu_layers=0, threads=count, chunk=chunk)
-            for count in threads()
-            for chunk in CHUNKS
-        ]
-    most = len(anatomy.layers) + 1
-    counts = sorted({0, most // 4, most // 2, 3 * most // 4, most - 1, most})
-    return [Layout(gpu_layers=count, threads=max(threads())) for count in counts]
-
-
-def measure(path: Path, anatomy: ModelAnatomy, gpu: str | None) -> list[Point]:
-    """All layouts of one model: the prediction first."""
-    benches: dict[int, Bench] = {}
-    points: list[Point] = []
-    for layout in layouts(anatomy, gpu):
-        if layout.chunk not in benches:
-            measuring = Measuring(path, anatomy, lambda _share: None)
-            benches[layout.chunk] = measuring.measure(threads(), gpu, chunk=layout.chunk)
-        bench = benches[layout.chunk]
-        predicted = (
-            tpot(anatomy, bench, layout, 1, PROMPT),
-            ttft(anatomy, bench, layout, PROMPT),
-        )
-        real = _real(path, layout)
-        point = Point(layout, (predicted[0], real[0]), (predicted[1], real[1]))
-        points.append(point)
-        print(
-            f"{path.stem}: {layout.gpu_layers} GPU layers, {layout.threads} threads, pieces of "
-            f"{layout.chunk}: token {1e3 * predicted[0]:.2f} ms, was {1e3 * real[0]:.2f}; "
-            f"prompt {predicted[1]:.3f} s, was {real[1]:.3f}",
-            flush=True,
-        )
-    return points
-
-
-def _real(path: Path, layout: Layout) -> tuple[float, float]:
-    trial = Trial(
-        path=str(path),
-        cases=(Case(PROMPT), Case(1, PROMPT)),
-        gpu_layers=layout.gpu_layers,
-        threads=layout.threads,
-        chunk=layout.chunk,
-        seconds=1.0,
-    )
-    found = {one.case: one.seconds for one in run_trial(trial).times}
-    return found[Case(1, PROMPT)], found[Case(PROMPT)]
+    return [
+        Layout(gpu_layers=0, threads=count, chunk=chunk, kv_type=kind)
+        for count in sorted(threads(), reverse=True)
+        for kind in KINDS
+        for chunk in CHUNKS
+    ]
 
 
 def records(model: str, points: list[Point]) -> Iterable[Record]:
     """The figures of one model."""
-    for what, place, most in (("decode", 0, 10.0), ("prefill", 1, 15.0)):
-        errors = [point.errors[place] for point in points]
+    for what, decode, most in (("decode", True, 10.0), ("prefill", False, 15.0)):
+        errors = [error for point in points for error in point.errors(decode=decode)]
         median = statistics.median(errors)
         name = f"{model}: {what}, error of {len(points)} layouts, median"
         yield Record(name, median, "%", None, None, *judge(median, at_most=most))
         yield Record(f"{model}: {what}, largest error", max(errors), "%", None, None)
-    chosen = min(points, key=lambda point: point.turn(0))
-    best = min(point.turn(1) for point in points)
-    ratio = chosen.turn(1) / best
-    yield Record(
-        f"{model}: turn of the layout chosen, against the best one",
-        chosen.turn(1),
-        "s",
-        best,
-        ratio,
-        *judge(ratio, at_most=1.05),
-    )
+    for work in TURNS:
+        chosen = min(points, key=lambda point: point.turn(work, point.predicted))
+        best = min(point.turn(work, point.measured) for point in points)
+        taken = chosen.turn(work, chosen.measured)
+        yield Record(
+            f"{model}: {work} turn of the layout chosen, against the best one",
+            taken,
+            "s",
+            best,
+            taken / best,
+            *judge(taken / best, at_most=1.05),
+        )
 
 
 def main() -> None:
-    args = arguments(__doc__).parse_args()
-    gpu = gpu_name()
+    parser = arguments(__doc__)
+    parser.set_defaults(models=MODELS)
+    parser.add_argument("--seconds", type=float, default=3600, help="then stop, to be continued")
+    parser.add_argument("--again", action="store_true", help="forget what was measured before")
+    args = parser.parse_args()
+    deadline = time.monotonic() + args.seconds
     found: list[Record] = []
+    complete = True
     for model in args.models:
-        path = ensure(model)
-        anatomy = read_anatomy(path)
-        points: list[Point] = []
-        for _ in range(args.rounds or 1):
-            points += measure(path, anatomy, gpu)
-        found += records(model, points)
-    title = "plan-gpu" if gpu else "plan"
-    publish(f"{title}-quick" if args.quick else title, found, notes=NOTES)
+        one = Measured(model, deadline, again=args.again)
+        complete &= one.run()
+        if one.kept.points:
+            found += records(model, one.points())
+    publish("plan" if complete and not args.quick else "plan-quick", found, notes=NOTES)
 
 
 NOTES = (
-    f"A token of an answer behind {PROMPT} tokens; a prompt of {PROMPT} tokens.",
-    "Peer of `turn`: the best of the layouts measured.",
+    *(
+        f"{work}: {turn.prompt - turn.known} tokens of a prompt behind {turn.known}, then "
+        f"{turn.answer} tokens, {turn.streams} at once"
+        for work, turn in TURNS.items()
+    ),
+    "Peer of a turn: the best of the layouts measured.",
 )
 
 

@@ -246,6 +246,12 @@ class Engine:
             outside=seconds - self._kernel_seconds,
         )
         self._tempo.end(self._context.batch.size, self._kernel_seconds)
+        self._statistics.sample(
+            self._context.batch.size,
+            [max(part.sequence.computed - part.count, 0) for part in parts],
+            self._kernel_seconds,
+            waited=self._context.batch.outputs > 0,
+        )
         self._batcher.spent(parts, seconds)
         if prompt_tokens:
             self._residence.speeds.prefill = self._statistics.prefill.per_second
@@ -361,7 +367,7 @@ class Engine:
         """Say how the engine is, now and then."""
         if now or time.perf_counter() - self._status_at >= STATUS_SECONDS:
             self._status_at = time.perf_counter()
-            self._reports.send(Report(self.status()))
+            self._reports.send(Report(self.status(), self._statistics.take_samples()))
             if self._cold:
                 self._residence.speeds.learn_cold(self._cold.status.read_bytes_per_second)
 

@@ -3,8 +3,12 @@
 import time
 from collections import deque
 
+from ai_assistant.protocol.frames import StepSample
+
 WINDOW = 5.0
 """Seconds that the rates look back."""
+SAMPLES = 16
+"""Steps that a report tells of at most: the latest."""
 
 
 class Rate:
@@ -42,6 +46,8 @@ class Statistics:
         self.prefill = Rate()
         self.decode = Rate()
         self._decode_steps: deque[tuple[float, float]] = deque(maxlen=512)
+        self._samples: deque[StepSample] = deque(maxlen=SAMPLES)
+        self._waited = False
 
     def step(self, *, prompt: int, generated: int, kernels: float, outside: float) -> None:
         """One step computed `prompt` prompt tokens and chose `generated` new ones; in seconds."""
@@ -53,6 +59,20 @@ class Statistics:
         else:
             self.decode.add(now, generated, kernels + outside)
             self._decode_steps.append((kernels, outside))
+
+    def sample(self, tokens: int, depths: list[int], seconds: float, *, waited: bool) -> None:
+        """A step of `tokens` behind so many in each sequence. `waited`: for an output; else a GPU
+        may still compute, and the next step's time holds the rest of this one's."""
+        if waited and self._waited and depths:
+            depth = sum(depths) / len(depths)
+            self._samples.append(StepSample(tokens, depth, len(depths), seconds))
+        self._waited = waited
+
+    def take_samples(self) -> list[StepSample]:
+        """The latest steps, once."""
+        found = list(self._samples)
+        self._samples.clear()
+        return found
 
     @property
     def decode_ms(self) -> float:

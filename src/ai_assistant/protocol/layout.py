@@ -68,6 +68,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """The largest step that the kernels compute in one piece."""
     share_weights: bool = False
     feeds_on_cpu: int = 0
+    on_cpu: tuple[str, ...] = ()
+    """Patterns of tensors that stay in main memory."""
     tensor_split: tuple[float, ...] = ()
     kv_on_gpu: bool = True
     op_offload: bool = True

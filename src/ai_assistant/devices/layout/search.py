@@ -114,7 +114,8 @@ def layouts(
             )
             placed = spread(anatomy, layout, rooms, bench)
             yield placed
-            if bench.rearranged and threads == max(bench.cpu) and places[0] <= total and not places[1]:
+            plain = places[0] <= total and not places[1]
+            if plain and bench.rearranged and threads == max(bench.cpu):
                 yield msgspec.structs.replace(placed, host_buffers=False)
 
 
@@ -163,7 +164,7 @@ def best(
     anatomy: ModelAnatomy,
     benches: Mapping[str, Bench],
     limits: Limits,
-    workload: Workload,
+    workload: Workload | Turn,
     wanted: Wanted,
     factors: Factors = NEUTRAL,
 ) -> list[Prediction]:
@@ -173,7 +174,7 @@ def best(
     less on the GPU goes first: what is not needed stays free for others. A shorter context and a
     smaller type of KV cache go first only where they win more than that is worth.
     """
-    turn = TURNS[workload]
+    turn = workload if isinstance(workload, Turn) else TURNS[workload]
     chunk = max(max(one.processor(1).layer.tokens) for one in benches.values())
     needs = {kind: measured(one, anatomy, chunk) for kind, one in benches.items()}
     least = min((one.gpu for one in needs.values()), default=0)

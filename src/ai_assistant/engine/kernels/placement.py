@@ -24,6 +24,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """As in `protocol.frames.EnginePlan`."""
 
     feeds_on_cpu: int = 0
+    on_cpu: tuple[str, ...] = ()
+    """Patterns of other tensors that stay in main memory."""
     tensor_split: tuple[float, ...] = ()
     host_buffers: bool = True
     load_mode: str = "auto"
@@ -38,9 +40,11 @@ def place(params: Any, placement: Placement) -> list[Any]:
         shares = (ctypes.c_float * llama.llama_max_devices())(*placement.tensor_split)
         params.tensor_split = ctypes.cast(shares, cast("Any", ctypes.POINTER(ctypes.c_float)))
         kept.append(shares)
-    if placement.feeds_on_cpu:
+    patterns = [_FEED % layer for layer in range(placement.feeds_on_cpu)]
+    patterns += [pattern.encode() for pattern in placement.on_cpu]
+    if patterns:
         main_memory = ggml.ggml_backend_cpu_buffer_type()
-        rows = [(_FEED % layer, main_memory) for layer in range(placement.feeds_on_cpu)]
+        rows = [(pattern, main_memory) for pattern in patterns]
         overrides = (_Override * (len(rows) + 1))(*rows)  # The last one, empty, is the end.
         params.tensor_buft_overrides = ctypes.addressof(overrides)
         kept.append(overrides)

@@ -1,0 +1,84 @@
+"""A layout predicted and measured: steps of three kinds of work, with the same trials for both."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ai_assistant.devices.layout.predict import Bench, Layout, step
+from ai_assistant.devices.layout.search import Turn
+from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial
+from ai_assistant.workers.trials import run_trial
+from ai_assistant.workers.verifying import trial_of
+
+SECONDS = 0.6
+"""For the repetitions of one step."""
+TURNS = {
+    "chat": Turn(prompt=768, known=512, answer=250, streams=1),
+    "agent": Turn(prompt=2048, known=1536, answer=300, streams=1),
+    "batch": Turn(prompt=512, known=0, answer=300, streams=16),
+}
+"""As in the planner, but shorter: every layout is measured."""
+
+
+def prompt_of(turn: Turn) -> Case:
+    """What is computed before the first token."""
+    return Case(turn.prompt - turn.known, turn.known)
+
+
+def token_of(turn: Turn) -> Case:
+    """What is computed for each further one."""
+    return Case(turn.streams, turn.prompt, turn.streams)
+
+
+CASES = tuple(case for turn in TURNS.values() for case in (prompt_of(turn), token_of(turn)))
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One layout: seconds of each case, predicted and measured."""
+
+    layout: Layout
+    predicted: tuple[float, ...]
+    measured: tuple[float, ...]
+
+    def errors(self, *, decode: bool) -> list[float]:
+        """Of its steps of one kind, in per cent."""
+        chosen = [place for place in range(len(CASES)) if place % 2 == decode]
+        return [100 * abs(self.predicted[i] / self.measured[i] - 1) for i in chosen]
+
+    def turn(self, work: str, seconds: Sequence[float]) -> float:
+        """Seconds of a turn, by what was predicted or measured."""
+        place = 2 * list(TURNS).index(work)
+        turn = TURNS[work]
+        return seconds[place] + turn.answer * seconds[place + 1] / turn.streams
+
+
+def predicted(
+    anatomy: ModelAnatomy, benches: Mapping[str, Bench], layout: Layout
+) -> tuple[float, ...]:
+    """Seconds of every case."""
+    bench = benches[layout.kv_type]
+
+    def seconds(case: Case) -> float:
+        if case.streams > 1:
+            return step(anatomy, bench, layout, case.tokens, case.depth, streams=case.streams).total
+        return sum(
+            step(
+                anatomy, bench, layout, min(layout.chunk, case.tokens - start), case.depth + start
+            ).total
+            for start in range(0, case.tokens, layout.chunk)
+        )
+
+    return tuple(seconds(case) for case in CASES)
+
+
+def measured(
+    model: Path,
+    layout: Layout,
+    change: Callable[[Trial], Trial] = lambda trial: trial,
+    seconds: float = SECONDS,
+) -> tuple[float, ...]:
+    """The same of the whole model. Raises `EngineError`."""
+    trial = change(trial_of(model, layout, tuple(dict.fromkeys(CASES)), seconds))
+    found = {one.case: one.seconds for one in run_trial(trial).times}
+    return tuple(found[case] for case in CASES)
