@@ -21,6 +21,7 @@ FAMILIES = {
     "plan": "Predict how fast a model would be here.",
     "providers": "Name other servers and clouds that may answer.",
     "route": "Show which model would answer, and why.",
+    "keys": "Make API keys, and say what each may use.",
     "policy": "Say what may leave this machine, and check a text.",
     "audit": "Show and prove what left this machine.",
     "doctor": "Check this machine and say what to mend.",

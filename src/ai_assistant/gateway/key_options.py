@@ -69,7 +69,7 @@ def check_option(option: str, value: str) -> Any:
     try:
         return read_limit(option, value) if option in LIMITS else _READERS[option](value)
     except _Wrong as wrong:
-        raise InvalidRequest(f"{wrong}.".replace("=", " ", 1)) from None
+        raise InvalidRequest(f"{wrong}.".replace("=", "", 1)) from None
 
 
 def read_limit(option: str, value: str) -> float:
