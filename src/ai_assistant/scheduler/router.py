@@ -19,6 +19,7 @@ from ai_assistant.protocol.routing import NO_WISHES, Served, Wishes
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import RemoteSource
 from ai_assistant.scheduler.candidates import Candidate, Candidates, soonest
+from ai_assistant.scheduler.outlook import Outlook
 from ai_assistant.scheduler.relay import examine, relay
 from ai_assistant.scheduler.routing.prefixes import KEPT_HERE
 from ai_assistant.scheduler.routing.routes import RoutingSettings
@@ -65,6 +66,11 @@ class Router:
     def unknown_names(self) -> dict[str, list[str]]:
         """Of each route the models that nobody here or elsewhere has."""
         return self._candidates.unknown()
+
+    @property
+    def outlook(self) -> Outlook:
+        """What jobs ask."""
+        return Outlook(self._candidates)
 
     # Requests.
 
@@ -130,6 +136,7 @@ class Router:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors; another model's would be others, so only the first in order is asked."""
         if self._candidates.plain(request.model) or self._scheduler.serves(request.model):
+            await self._look(request)
             return await self._scheduler.embed(request)
         candidate = self._first(request.model)
         if candidate.remote is None or self._gate is None:
@@ -144,6 +151,15 @@ class Router:
             meter.note_vectors(found)
             return found
 
+    async def _look(self, request: EmbedRequest) -> None:
+        """What stays here is read too where the rules want that; raises `KeptHere`."""
+        if self._gate is None or not self._gate.must_read(request):
+            return
+        from ai_assistant.policy.passage import passage
+
+        async with passage(self._gate, request, self._candidates.here(request.model)):
+            return
+
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """Only models here show how they read."""
         if self._candidates.plain(request.model) or self._scheduler.serves(request.model):
@@ -151,7 +167,13 @@ class Router:
         here = [one for one in self._candidates.of(request.model) if one.remote is None]
         if here:
             return await self._scheduler.tokenize(structs.replace(request, model=here[0].name))
-        return await self._first(request.model).source.tokenize(request)
+        candidate = self._first(request.model)
+        if self._gate is None:
+            return await candidate.source.tokenize(request)
+        from ai_assistant.policy.passage import passage
+
+        async with passage(self._gate, request, candidate.destination) as outbound:
+            return await candidate.source.tokenize(outbound.request)
 
     def _first(self, name: str) -> Candidate:
         """The first of the owner's order who works; raises `ProviderError`."""
