@@ -29,12 +29,14 @@ from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.server import new_loop, serve
 from ai_assistant.jobs.jobs import Jobs
+from ai_assistant.jobs.network import HostNetwork
 from ai_assistant.kvcache.cold import shelf
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import Pin
 from ai_assistant.protocol.purse import Purse
 from ai_assistant.protocol.status import ModelInfo
-from ai_assistant.protocol.worker import Service, Worker
+from ai_assistant.protocol.worker import Worker
+from ai_assistant.scheduler.router import Router
 from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.store.conversations import Conversations
 from ai_assistant.store.models import known_models as read_known_models
@@ -95,8 +97,9 @@ async def _serve(
     scheduler = _build_scheduler(settings, planner, idle)
     looking = asyncio.create_task(idle.run())
     try:
-        async with _with_others(scheduler, settings, file, access.purse) as service:
-            return await _serve_all(scheduler, service, settings, announce, resume, access)
+        network = HostNetwork()
+        async with _with_others(scheduler, settings, file, access.purse, network) as router:
+            return await _serve_all(scheduler, router, settings, announce, resume, access, network)
     finally:
         looking.cancel()
         await asyncio.wait([looking])
@@ -104,23 +107,30 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _with_others(
-    scheduler: Scheduler, settings: config.Settings, file: Path | None, purse: Purse
-) -> AsyncGenerator[Service]:
+    scheduler: Scheduler,
+    settings: config.Settings,
+    file: Path | None,
+    purse: Purse,
+    network: HostNetwork,
+) -> AsyncGenerator[Router]:
     """The models here, and those of the providers where there are any."""
-    if not (file and config.providers_file(file).exists()):
-        yield scheduler
+    wanted = (config.providers_file, config.policy_file)
+    if not (file and any(path(file).exists() for path in wanted)):
+        yield _warned(Router(scheduler, settings=settings.routing))
         return
     # Detectors, HTTP clients and prices: nobody waits for them who has no providers.
     from ai_assistant.policy.egress.log import EgressLog
     from ai_assistant.policy.gate import Gate
+    from ai_assistant.policy.memory import Memory
+    from ai_assistant.policy.memory_file import MemoryFile
     from ai_assistant.policy.rules_file import RulesFile
-    from ai_assistant.scheduler.router import Router
     from ai_assistant.workers.providers.fleet import Fleet
     from ai_assistant.workers.providers.providers_file import read_providers
     from ai_assistant.workers.providers.records_file import RecordsFile
 
     egress = EgressLog(config.egress_dir(settings) / "node")
-    gate = Gate(RulesFile(config.policy_file(file)), egress)
+    memory = Memory(MemoryFile(config.data_dir(settings) / "conversation-labels.jsonl"))
+    gate = Gate(RulesFile(config.policy_file(file)), egress, memory, heard=network.hear)
     fleet = Fleet(
         read_providers(config.providers_file(file)),
         environ=config.variables(),
@@ -130,28 +140,39 @@ async def _with_others(
     )
     for name, problem in fleet.problems.items():
         log.warning("The provider %s is left out: %s", name, problem)
+    network.know(worker.offer.address for worker in fleet.workers)
     try:
-        yield Router(scheduler, fleet.workers, gate, purse=purse)
+        routing = settings.routing
+        yield _warned(
+            Router(scheduler, fleet.workers, gate, routing, online=network.has_route, purse=purse)
+        )
     finally:
         await fleet.close(drain=False)
         egress.close()
+        memory.close()
+
+
+def _warned(router: Router) -> Router:
+    """Say which of the owner's routes name models that nobody has."""
+    for name, models in router.unknown_names().items():
+        log.warning("routes.%s: nobody has %s; see `ai-assistant models`.", name, ", ".join(models))
+    return router
 
 
 async def _serve_all(
     scheduler: Scheduler,
-    service: Service,
+    service: Router,
     settings: config.Settings,
     announce: Callable[[str], None],
     resume: bool,
     access: Access,
+    network: HostNetwork,
 ) -> int:
     folder = config.data_dir(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conversations = Conversations(folder)
-    desk = Desk(
-        service, settings.server, crowded_at=lambda: scheduler.crowded_at, access=access
-    )
-    jobs = Jobs(folder / "jobs", settings.jobs, desk)
+    desk = Desk(service, settings.server, crowded_at=lambda: scheduler.crowded_at, access=access)
+    jobs = Jobs(folder / "jobs", settings.jobs, desk, network=network, rules=service.outlook)
     mounts = console_routes(conversations, _look(settings))
     app = build_app(service, settings.server, mounts=mounts, jobs=jobs, access=access)
     stop, now = asyncio.Event(), asyncio.Event()
