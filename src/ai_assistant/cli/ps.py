@@ -13,6 +13,7 @@ from ai_assistant.cli.connect import running, target
 from ai_assistant.cli.models import state
 from ai_assistant.cli.options import json_option, node_options
 from ai_assistant.cli.output import columns, duration, size
+from ai_assistant.cli.plan_line import plan_lines
 from ai_assistant.cli.power import said
 from ai_assistant.protocol.power import PowerStatus
 from ai_assistant.protocol.status import EngineStatus, ModelStatus, NodeStatus
@@ -97,6 +98,7 @@ def page(status: NodeStatus, url: str) -> str:
     )
     remarks = [remark for one in status.models if (remark := _remark(one))]
     remarks += _power(status.power)
+    remarks += [line for one in status.models for line in plan_lines(one)]
     table = columns(_HEAD, [row(one) for one in status.models])
     more = [more_row(one.model.id, one.engine) for one in status.models if one.engine]
     second = ["", columns(_MORE, more)] if more else []
