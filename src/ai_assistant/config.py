@@ -58,6 +58,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "engine.gpu_layers": (-1, float("inf")),
     "engine.batch_floor": (0, 1),
     "engine.tpot_factor": (1.05, 100),
+    "engine.least_tokens_per_second": (0, float("inf")),
+    "scheduler.abandon_load_seconds": (0, float("inf")),
     "cache.disk_gb": (0, float("inf")),
     "cache.daily_write_gb": (0, float("inf")),
     "cache.memory_gb": (0, float("inf")),

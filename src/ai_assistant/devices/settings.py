@@ -30,6 +30,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How much slower an interactive stream may become while prompts are computed beside it."""
     gpu_layers: int = -1
     """-1: what the plan says."""
+    least_tokens_per_second: float = 1.0
+    """A model that is larger than the free memory runs from disk, unless it would write fewer."""
     share_weights: bool = False
     """Several engines on one file hold its weights once; prompts are computed more slowly."""
     kv_type: KvType = "auto"

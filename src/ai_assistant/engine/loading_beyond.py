@@ -51,10 +51,10 @@ class Beyond:
         kept = [span for spans in self.division.kept for span in spans]
         with ThreadPoolExecutor(READERS) as pool:
             list(pool.map(self._bring, [piece for span in kept for piece in _pieces(span)]))
-            if self._address is None:
-                return False
-            base = self._address
-            return all(pool.map(lambda span: advice.lock(base + span.start, span.bytes), kept))
+            return all(pool.map(self._lock, kept))
+
+    def _lock(self, span: Span) -> bool:
+        return self._address is not None and advice.lock(self._address + span.start, span.bytes)
 
     def _bring(self, span: Span) -> None:
         if self._windows_small:

@@ -1,7 +1,11 @@
 """Reads a file into the page cache, in the order of need, on several threads."""
 
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 import psutil
@@ -10,6 +14,8 @@ from ai_assistant.engine import readahead_advice as advice
 
 READERS = 4
 CHUNK = 8 << 20
+RESERVE = 512 << 20
+"""Bytes of memory that a read in the background leaves unused."""
 
 
 class Ahead:
@@ -71,3 +77,26 @@ def free_memory() -> int:
         return int(known["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError, ValueError, IndexError):
         return psutil.virtual_memory().available
+
+
+def main(path: str, reserve: int = RESERVE) -> int:
+    """Read a file in the background: only while memory is unused, at the lowest priority, half the
+    time. Returns the exit code."""
+    with suppress(OSError, AttributeError):
+        os.nice(19)
+    with suppress(OSError, AttributeError, psutil.Error, ValueError):
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+    if advice.resident(path) > 0.98:
+        return 0
+    file = advice.Mapping(path)
+    for start in range(0, file.size, CHUNK):
+        if psutil.virtual_memory().free < reserve:
+            return 1
+        begun = time.perf_counter()
+        file.bring(start, min(CHUNK, file.size - start))
+        time.sleep(time.perf_counter() - begun)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

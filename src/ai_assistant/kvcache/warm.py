@@ -50,6 +50,12 @@ class WarmStore:
         self.bytes += block.state.nbytes
         return True
 
+    def resize(self, budget: int) -> None:
+        """Have room for so many bytes from now on; pinned blocks stay, whatever they take."""
+        while self.bytes > budget and (victim := self._victim(b"")) is not None:
+            self.drop(victim)
+        self._budget = max(budget, self.bytes)
+
     def _victim(self, spared: bytes) -> bytes | None:
         """The end of a chain that was used least recently, but not that of the spared one."""
         for name in self._blocks:

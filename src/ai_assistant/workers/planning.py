@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
+from ai_assistant.devices.beyond import fits, need
 from ai_assistant.devices.child import ask_kernels
 from ai_assistant.devices.facts import read_cpu, read_memory
 from ai_assistant.devices.gpus import Gpu, backends, read_gpus
@@ -35,6 +36,7 @@ from ai_assistant.protocol.kernels import KernelReport
 from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, PlanSource, PlanStatus
 from ai_assistant.store.anatomy import read_anatomy
+from ai_assistant.workers.beyond import free_here, from_disk
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,13 @@ class Planner:
         machine = Machine(self.cores, read_memory().available, tuple(one.free for one in gpus))
         if model.embedding or not gpus:
             plan = plan_engine(model, machine, self._settings)
-            return Planned(plan=plan, need=memory_need(model, plan), told=_plain(plan))
+            told = _plain(plan)
+            free = free_here(machine.memory_available)
+            if not model.embedding and not fits(model, plan, free):
+                plan, words = from_disk(model, plan, free, self._settings)
+                told = structs.replace(_plain(plan), reasons=(words,))
+                return Planned(plan=plan, need=need(model, plan), told=told)
+            return Planned(plan=plan, need=memory_need(model, plan), told=told)
         return self._with_gpus(model, machine, gpus)
 
     def _with_gpus(self, model: ModelInfo, machine: Machine, gpus: tuple[Gpu, ...]) -> Planned:

@@ -54,7 +54,6 @@ def tensor_places(path: str) -> list[TensorPlace]:
 
 
 def _declared(name: str) -> Any:
-    function = binding.libggml_base[name] if hasattr(binding, "libggml_base") else None
-    function = function or binding.libggml[name]
+    function: Any = binding.libggml[name]
     function.restype, function.argtypes = _SIGNATURES[name]
     return function

@@ -103,7 +103,11 @@ class _Splitter:
             return
         own = self._own_set
         self.split += 1
-        list(self._pool.map(lambda part: own(buffer, part[0], part[1], 0, part[2]), parts))
+
+        def rearrange(part: tuple[Any, int, int]) -> None:
+            own(buffer, part[0], part[1], 0, part[2])
+
+        list(self._pool.map(rearrange, parts))
 
 
 def _split(tensor: int, data: int, size: int, threads: int) -> list[tuple[Any, int, int]]:

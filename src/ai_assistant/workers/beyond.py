@@ -1,0 +1,42 @@
+"""A model that does not fit into memory here: its disk is measured, then it is decided."""
+
+import functools
+import logging
+from pathlib import Path
+
+from ai_assistant.devices.beyond import lay, predict
+from ai_assistant.devices.measure.disk import measure_disk
+from ai_assistant.devices.pressure import read_pressure
+from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.devices.source import ThisMachine
+from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.status import ModelInfo
+
+log = logging.getLogger(__name__)
+
+DISK_SECONDS = 0.9
+"""For three ways of reading."""
+
+
+def free_here(available: int) -> int:
+    """Bytes that may be taken: the machine's, or what is left of this process's group."""
+    left = read_pressure(ThisMachine()).free
+    return available if left is None else min(available, left)
+
+
+def from_disk(
+    model: ModelInfo, plan: EnginePlan, free: int, settings: EngineSettings
+) -> tuple[EnginePlan, str]:
+    """The plan with a part of the weights in memory, and words for it. Raises `ModelLoadFailed`
+    where it would be slower than the owner's least."""
+    found = predict(model, plan, free, disk_speed(str(Path(model.path).parent)))
+    plan, words = lay(model, plan, found, free, settings.least_tokens_per_second)
+    log.warning(words)
+    return plan, words
+
+
+@functools.cache
+def disk_speed(folder: str) -> float | None:
+    """Bytes per second of several readers at once, past the page cache; None: not to be had."""
+    speed = measure_disk([folder], DISK_SECONDS)
+    return speed and (speed.parallel or speed.sequential)
