@@ -14,6 +14,7 @@ from benchmarks.source import BENCH, ensure_source
 
 KERNEL_FLAGS = ("-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DGGML_RPC=ON")
 """What pyproject.toml builds the kernels with."""
+PROGRAMS = ("llama-server", "llama-bench", "llama-fit-params")
 OTHER_FLAGS = (
     "-DLLAMA_BUILD_UI=OFF",
     "-DLLAMA_USE_PREBUILT_UI=OFF",
@@ -30,7 +31,7 @@ def build() -> Path:
     if not (folder / "complete").exists():
         source = ensure_source()
         _run("cmake", "-G", "Ninja", "-S", source, "-B", folder, *KERNEL_FLAGS, *OTHER_FLAGS)
-        _run("cmake", "--build", folder, "-j2", "--target", "llama-server", "llama-bench")
+        _run("cmake", "--build", folder, "-j2", "--target", *PROGRAMS)
         (folder / "complete").touch()
     return folder / "bin"
 

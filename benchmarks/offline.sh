@@ -3,7 +3,8 @@
 #
 #   benchmarks/offline.sh build [cuda|vulkan|hip]   the kernels, llama-server, our packages
 #   benchmarks/offline.sh test                      the engine's tests, on the GPU
-#   benchmarks/offline.sh bench                     benchmarks.gpu and benchmarks.plan
+#   benchmarks/offline.sh bench                     benchmarks.gpu
+#   benchmarks/offline.sh plan [MODEL]              benchmarks.plan_gpu of 7b or MODEL, in 4 minutes
 #
 # Needs what `python -m benchmarks.offline` has packed in .bench/offline, cmake, ninja and the GPU's
 # compiler. `pip` installs into .bench/site, nothing else of the machine is touched.
@@ -29,7 +30,7 @@ build() {
         -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_CURL=OFF)
     if [ "$backend" = cuda ]; then flags+=(-DCMAKE_CUDA_ARCHITECTURES=native); fi
     cmake -G Ninja -S "$package/vendor/llama.cpp" -B "$bench/llama-server" "${flags[@]}" >"$bench/build.log"
-    cmake --build "$bench/llama-server" --target llama-server llama-bench >>"$bench/build.log"
+    cmake --build "$bench/llama-server" --target llama-server llama-bench llama-fit-params >>"$bench/build.log"
     touch "$bench/llama-server/complete"
     "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$bench/site" "$bench"/offline/wheels/*.whl
     mkdir -p "$bench/site/llama_cpp/lib"
@@ -46,12 +47,19 @@ run_tests() {
 
 run_benchmarks() {
     "$PYTHON" -m benchmarks.gpu --models 1b 7b "$@"
-    "$PYTHON" -m benchmarks.plan --models 1b 7b
+}
+
+# The model is written first: that takes a minute of its own.
+run_plan() {
+    local model=${1:-7b}
+    "$PYTHON" -m benchmarks.models "$model"
+    "$PYTHON" -m benchmarks.plan_gpu --models "$model" --seconds 210
 }
 
 case ${1:-} in
     build) build "${2:-cuda}" ;;
     test) run_tests ;;
     bench) run_benchmarks "${@:2}" ;;
-    *) sed -n 2,9p "$0" | cut -c3-; exit 2 ;;
+    plan) run_plan "${2:-7b}" ;;
+    *) sed -n 2,10p "$0" | cut -c3-; exit 2 ;;
 esac
