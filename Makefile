@@ -18,7 +18,7 @@ ifeq ($(origin FLAGS_$(KERNELS)),undefined)
 $(error KERNELS=$(KERNELS) is not known: use cpu, cuda, vulkan, metal or rocm)
 endif
 
-.PHONY: run test setup clean
+.PHONY: run test setup clean kernels-portable
 
 run: $(READY)
 	@.venv/bin/ai-assistant serve $(ARGS)
@@ -43,6 +43,11 @@ $(READY): pyproject.toml uv.lock | $(UV)
 .uv/bin/uv:
 	@python3 -m venv .uv || { echo "Python's venv module is missing: install it (Debian: apt install python3-venv)"; exit 1; }
 	@.uv/bin/pip install --quiet uv==$(UV_VERSION)
+
+# A wheel of the kernels for any CPU of this architecture: docs/old-machines.md
+kernels-portable: | $(UV)
+	@echo "Compiling the kernels for every kind of CPU (a quarter of an hour on two cores)"
+	@sh kernels/portable.sh dist/kernels $(UV)
 
 clean:
 	rm -rf .venv .uv .bench build dist

@@ -33,6 +33,12 @@ class StrangerRefused(AccessDenied):
     code = "origin_not_allowed"
 
 
+class KeyTooWeak(AccessDenied):
+    """The key is known, and this is not for its holder."""
+
+    code = "key_not_allowed"
+
+
 class MethodNotAllowed(RequestError):
     """The address exists, the method does not."""
 
@@ -69,6 +75,7 @@ _VERDICTS: dict[type[AssistantError], Verdict] = {
     NotFound: Verdict(404, "not_found_error"),
     AccessDenied: Verdict(401, "authentication_error"),
     StrangerRefused: Verdict(403, "permission_error"),
+    KeyTooWeak: Verdict(403, "permission_error"),
     Unavailable: Verdict(503, "unavailable_error"),
     Overloaded: Verdict(429, "overloaded_error"),
     RateLimited: Verdict(429, "rate_limit_error"),

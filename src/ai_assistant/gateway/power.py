@@ -7,9 +7,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from ai_assistant.gateway.decoding import decode
+from ai_assistant.gateway.errors import KeyTooWeak
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.protocol.errors import AccessDenied
 from ai_assistant.protocol.power import PowerStatus
 from ai_assistant.protocol.requests import Priority
 
@@ -46,6 +46,6 @@ class _Power:
         if scope["method"] == "PUT":
             caller = exchange.caller
             if caller.ceiling is not Priority.INTERACTIVE or caller.models:
-                raise AccessDenied("This key is limited: it may not change the power of the node.")
+                raise KeyTooWeak("This key is limited: it may not change the power of the node.")
             await self._change(decode(_bodies, await exchange.body()).mode)
         await exchange.send_object(self._look())

@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { h, say } from "./dom.js";
-import { bytes, duration } from "./format.js";
+import { bytes, duration, number } from "./format.js";
 import { t } from "./i18n.js";
 import { iconButton } from "./message-view.js";
 import { ModelCard } from "./status-card.js";
@@ -62,7 +62,8 @@ export class StatusPage {
       ...fact("version", status.version),
       ...fact("uptime", duration(status.uptime_seconds)),
       ...fact("memory", bytes(status.memory_bytes)),
-      ...fact("process", String(status.pid)));
+      ...fact("process", String(status.pid)),
+      ...power(status.power));
     const ids = status.models.map(({ model }) => model.id);
     for (const id of this.cards.keys()) if (!ids.includes(id)) this.cards.delete(id);
     for (const entry of status.models) this.card(entry.model.id).draw(entry);
@@ -75,6 +76,19 @@ export class StatusPage {
     if (!this.cards.has(id)) this.cards.set(id, new ModelCard());
     return this.cards.get(id);
   }
+}
+
+// Power and heat: only what a sensor tells, or the owner has chosen.
+function power(told) {
+  if (!told) return [];
+  const watts = told.watts == null ? [] : [`${number(told.watts, 1)} W`];
+  const mode = told.mode === "max" ? [] : [told.mode];
+  const slowed = told.slowed_by ? [t(told.slowed_by === "heat" ? "slowedByHeat" : "slowedByPower")] : [];
+  const shown = [...mode, ...watts, ...slowed];
+  return [
+    ...(shown.length ? fact("power", shown.join(", ")) : []),
+    ...(told.joules_per_token == null ? [] : fact("perToken", `${number(told.joules_per_token, 2)} J`)),
+    ...(told.temperature == null ? [] : fact("heat", `${number(told.temperature, 0)} °C`))];
 }
 
 function fact(key, value) {
