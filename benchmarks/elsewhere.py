@@ -25,14 +25,16 @@ def provider(
     *,
     names: Sequence[str] = ("far",),
     deadlines: str = "",
+    continues: str = "",
     **fields: int,
 ) -> str:
     """One provider's settings, with one model `starter`; clients ask for it by `names`."""
     own = "".join(f"{key} = {value}\n" for key, value in fields.items())
     waits = f"[{name}.deadlines]\n{deadlines}\n" if deadlines else ""
+    goes_on = f'continues = "{continues}"\n' if continues else ""
     return (
         f'[{name}]\nkind = "{kind}"\nbase_url = "{url}"\nplace = "lan"\n{own}{waits}'
-        f'[[{name}.models]]\nid = "starter"\nnames = {list(names)}\n'
+        f'[[{name}.models]]\nid = "starter"\nnames = {list(names)}\n{goes_on}'
     )
 
 

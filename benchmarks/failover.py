@@ -29,7 +29,7 @@ from typing import Any
 from tests.fakes.fault_proxy import Fault, FaultProxy
 
 from benchmarks import elsewhere, node
-from benchmarks.client import Answer, Cut, exchange
+from benchmarks.client import GREEDY, Answer, Cut, exchange
 from benchmarks.failover_cases import ERRORS, Case, cases
 from benchmarks.models import STARTER
 from benchmarks.report import Record, publish
@@ -106,8 +106,8 @@ def _tag(request: bytes) -> str:
 async def said(server: Server, model: str, messages: list[dict[str, str]], **more: Any) -> Answer:
     """One greedy stream, to whatever end."""
     body = {
-        "model": model, "messages": messages, "stream": True, "temperature": 0,
-        "max_tokens": TOKENS, **more,
+        "model": model, "messages": messages, "stream": True, "max_tokens": TOKENS,
+        **GREEDY, **more,
     }  # fmt: skip
     async with asyncio.timeout(PATIENCE):
         return await exchange(server, "/v1/chat/completions", json.dumps(body).encode())
@@ -145,12 +145,14 @@ def settings(found: list[Case], failing: dict[str, str], standing_by: dict[str, 
     for voice, url in standing_by.items():
         for continues in (True, False):
             names = [c.name for c in found if (c.voice, c.continues) == (voice, continues)]
-            kind = "openai-compatible"
-            if continues:
-                kind = "llama-server" if voice == "speaker" else "ai-assistant"
-            name = f"{voice}-{'on' if continues else 'off'}"
+            kind = "llama-server" if voice == "speaker" else "ai-assistant"
             if names:
-                parts.append(elsewhere.provider(name, url, kind, names=names, max_requests=256))
+                parts.append(
+                    elsewhere.provider(
+                        f"{voice}-{'on' if continues else 'off'}", url, kind, names=names,
+                        continues="" if continues else "no", max_requests=256,
+                    )
+                )  # fmt: skip
     return "".join(parts)
 
 
@@ -228,7 +230,8 @@ class Bench:
             asyncio.get_running_loop().call_later(0.02 + (case.number % 7) * 0.03, self._kill, case)
         began = time.perf_counter()
         try:
-            answer = await said(front, case.name, _asks(case))
+            more = {"ignore_eos": case.voice == "node"}
+            answer = await said(front, case.name, _asks(case), **more)
         except (Cut, TimeoutError, OSError) as error:
             self._result.note(case, "lost", repr(error))
             return
@@ -258,7 +261,8 @@ class Bench:
         elif upstream is not None and await self._another_way(case, text, honest, upstream):
             result.note(case, "another way, as the model goes")
         else:
-            result.note(case, "wrong", f"{text!r} is not {honest!r}")
+            begun = self._stage.begun.get(case.tag)
+            result.note(case, "wrong", f"{text!r} (from {begun!r}) is not {honest.text!r}")
 
     async def _another_way(self, case: Case, text: str, honest: Honest, upstream: Server) -> bool:
         """Whether it is what the model says, alone or from the joint on."""
@@ -272,6 +276,8 @@ class Bench:
         rest = await said(upstream, "starter", messages, **more, **PROBABLE)
         fresh, whole = text[len(begun) :], Honest(rest.text, steps(rest))
         # Asked here, it may say more: the stream's tokens before the joint count there.
+        if not whole.begins(fresh):
+            self._result.problems.append(f"{case.name}: from there it is {rest.text!r}")
         return whole.begins(fresh)
 
     def _times(self, case: Case, answer: Answer, began: float) -> None:

@@ -1,11 +1,13 @@
 """What is kept of a worker's traffic: quantiles, errors, and whether it may be tried."""
 
+import asyncio
 import random
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.workers.remote_tools import OpenGate
 
 from ai_assistant.protocol.errors import (
     AssistantError,
@@ -17,6 +19,7 @@ from ai_assistant.protocol.errors import (
     ProviderUnreachable,
     StreamBroken,
 )
+from ai_assistant.workers.providers.fleet import Fleet
 from ai_assistant.workers.providers.records_file import RecordsFile
 from ai_assistant.workers.remote.record import HALF_LIFE, Record
 from ai_assistant.workers.remote.sketch import Sketch
@@ -161,3 +164,35 @@ def test_a_damaged_file_is_an_empty_one(content: bytes) -> None:
         path = Path(folder, "seen.json")
         path.write_bytes(content)
         assert RecordsFile(path).record("a/m").facts(0.0).requests == 0
+
+
+def test_what_was_measured_outlives_a_kill(tmp_path: Path) -> None:
+    async def run() -> None:
+        records = RecordsFile(tmp_path / "seen.json")
+        fleet = Fleet({}, environ={}, folder=tmp_path, gate=OpenGate(), records=records)
+        keeping = asyncio.create_task(fleet.keep_records(0.02))
+        one = records.record("a/b")
+        one.begin(0.0)
+        one.succeed(0.5, 1.0)
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            if (tmp_path / "seen.json").exists():
+                break
+        keeping.cancel()
+
+    asyncio.run(run())
+    again = RecordsFile(tmp_path / "seen.json").record("a/b").facts(0.0)
+    assert again.requests == 1
+    assert again.tpot.p50 == pytest.approx(0.5, rel=0.06)
+
+
+def test_what_did_not_change_is_not_written_again(tmp_path: Path) -> None:
+    records = RecordsFile(tmp_path / "seen.json")
+    records.record("a/b").begin(0.0)
+    records.save()
+    (tmp_path / "seen.json").unlink()
+    records.save()
+    assert not (tmp_path / "seen.json").exists()
+    records.record("a/b").succeed(0.5, 1.0)
+    records.save()
+    assert (tmp_path / "seen.json").exists()

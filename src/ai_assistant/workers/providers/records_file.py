@@ -21,6 +21,7 @@ class RecordsFile:
         self._path = path
         self._kept = _read(path)
         self._records: dict[str, Record] = {}
+        self._saved = b""
 
     def record(self, name: str) -> Record:
         """The worker's record, with what is remembered of it."""
@@ -31,10 +32,16 @@ class RecordsFile:
         return self._records[name]
 
     def save(self) -> None:
-        """Write all; raises `OSError` and leaves the old file."""
+        """Write all, if something is new; raises `OSError` and leaves the old file."""
+        mine = {name: one.state() for name, one in self._records.items() if one.used}
+        data = msgspec.json.encode(mine)
+        if data != self._saved:
+            self._write(mine)
+            self._saved = data
+
+    def _write(self, mine: dict[str, RecordState]) -> None:
         # Other processes write too (`providers test`): theirs stays where we know nothing.
         kept = {**self._kept, **_read(self._path)}
-        mine = {name: one.state() for name, one in self._records.items() if one.used}
         newest = list((kept | mine).items())[-_MOST:]
         write_whole(self._path, msgspec.json.encode(dict(newest)))
 

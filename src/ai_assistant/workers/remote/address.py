@@ -22,6 +22,14 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     place: Place
 
+    def path_of(self, path: str, *, from_root: bool = False) -> str:
+        """A call's whole path."""
+        return (self.path.removesuffix("/v1") if from_root else self.path) + path
+
+    def url_of(self, path: str, *, from_root: bool = False) -> str:
+        """A call's whole address."""
+        return (self.base.removesuffix("/v1") if from_root else self.base) + path
+
 
 def read_address(base_url: str, place: Place | None = None) -> Address:
     """The parts of `base_url`; raises `InvalidRequest`.

@@ -45,7 +45,7 @@ class Http1Transport:
     async def _send(self, call: Call, connect_seconds: float, used: SimpleNamespace) -> Reply:
         response = await self._opened().request(
             call.method,
-            self._address.base + call.path,
+            self._address.url_of(call.path, from_root=call.from_root),
             data=call.body or None,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds),

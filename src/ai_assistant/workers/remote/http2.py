@@ -57,7 +57,7 @@ class Http2Transport:
             (":method", call.method),
             (":scheme", "https"),
             (":authority", name if address.port == 443 else f"{name}:{address.port}"),
-            (":path", address.path + call.path),
+            (":path", address.path_of(call.path, from_root=call.from_root)),
             *self._headers,
             ("content-length", str(len(call.body))),
         ]

@@ -16,6 +16,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "POST"
     path: str
     """Behind the provider's base address."""
+    from_root: bool = False
+    """Behind its host instead: other nodes tell there how they are doing."""
     body: bytes = b""
 
 

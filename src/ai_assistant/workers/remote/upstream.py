@@ -82,7 +82,7 @@ class Upstream:
             place=self.address.place,
             region=self.region,
             host=self.address.host,
-            path=self.address.path + call.path,
+            path=self.address.path_of(call.path, from_root=call.from_root),
             body=call.body,
         )
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 import msgspec
 
@@ -20,19 +20,23 @@ from ai_assistant.protocol.requests import (
     GenerateRequest,
     TokenizeRequest,
 )
-from ai_assistant.protocol.status import ModelInfo, ModelStatus
+from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelStatus
 from ai_assistant.workers.remote.answer import is_events, is_object, pieces_of, wrong_type
 from ai_assistant.workers.remote.closing import Closing
 from ai_assistant.workers.remote.continuing import Joint
 from ai_assistant.workers.remote.dialect import Reader
 from ai_assistant.workers.remote.dialects import dialect_of
 from ai_assistant.workers.remote.kinds import Target
+from ai_assistant.workers.remote.peer import CALL, Seen, read_node
 from ai_assistant.workers.remote.record import Record
 from ai_assistant.workers.remote.told import Told
 from ai_assistant.workers.remote.transport import Call
 from ai_assistant.workers.remote.upstream import Upstream, Visit
 from ai_assistant.workers.remote.vectors import vectors_of
 
+_WANTED_SECONDS = 10.0
+"""How long it is remembered that somebody asked for facts."""
+_LOOK_SECONDS = 2.0
 _EPOCH = time.time() - time.monotonic()
 
 
@@ -54,6 +58,8 @@ class RemoteWorker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._seen: Seen | None = None
+        self._wanted = float("-inf")
 
     # Life: there is nothing to load.
 
@@ -63,18 +69,45 @@ class RemoteWorker:
         return self._offer
 
     def facts(self) -> WorkerFacts:
-        """What its traffic showed."""
-        return self._record.facts(clock())
+        """What its traffic showed, and its node told."""
+        self._wanted = now = clock()
+        facts, engine = self._record.facts(now), self._engine(now)
+        if engine is None:
+            return facts
+        waiting = engine.waiting + engine.parked
+        return msgspec.structs.replace(
+            facts, running=engine.running, waiting=waiting, slots=engine.slots
+        )
+
+    def _engine(self, now: float) -> EngineStatus | None:
+        return self._seen.engine if self._seen and self._seen.is_fresh(now) else None
+
+    def is_wanted(self) -> bool:
+        """Somebody asked for its facts lately."""
+        return clock() - self._wanted <= _WANTED_SECONDS
+
+    async def look(self, request_id: str) -> dict[str, Seen]:
+        """What its node says of all its models, by their names there; raises `AssistantError`."""
+        until = asyncio.get_running_loop().time() + _LOOK_SECONDS
+        body = await self._whole(CALL, request_id, until)
+        return read_node(self._offer.provider, body, clock())
+
+    def note_seen(self, seen: Mapping[str, Seen]) -> None:
+        """Its node told this."""
+        self._seen = seen.get(self._target.model)
 
     def status(self) -> ModelStatus:
-        """The model as one that is always loaded, unless the key is refused."""
-        facts = self.facts()
-        refused = facts.state == "refused"
-        return ModelStatus(
+        """The model as its node tells it, else as one that is always loaded; a refused key is
+        a failure."""
+        now = clock()
+        refused = self._record.facts(now).state == "refused"
+        status = ModelStatus(
             model=_model_info(self._offer),
             state="unloaded" if self._stopping else "failed" if refused else "ready",
             error=f"{self._offer.provider} does not accept the key." if refused else None,
         )
+        known = not (refused or self._stopping) and self._seen
+        return known.over(status) if known and known.is_fresh(now) else status
 
     async def start(self) -> None:
         """Take requests."""
@@ -187,7 +220,7 @@ class RemoteWorker:
             until = asyncio.get_running_loop().time() + self._upstream.deadlines.first_token
             self._record.begin(clock())
             try:
-                body = await self._whole(call, request, until)
+                body = await self._whole(call, request.request_id, until)
                 embeddings = vectors_of(self._offer.provider, body, request)
             except BaseException as error:
                 self._record.fail(error, clock())
@@ -195,9 +228,9 @@ class RemoteWorker:
             self._record.succeed(None, clock())
             return embeddings
 
-    async def _whole(self, call: Call, request: EmbedRequest, until: float) -> bytes:
+    async def _whole(self, call: Call, request_id: str, until: float) -> bytes:
         visit = await self._upstream.open(
-            call, model=self._target.model, request_id=request.request_id, tenant="", until=until
+            call, model=self._target.model, request_id=request_id, tenant="", until=until
         )
         try:
             async with _in_time(self._offer.provider, until):
