@@ -127,6 +127,7 @@ async def _with_others(
     from ai_assistant.workers.providers.fleet import Fleet
     from ai_assistant.workers.providers.providers_file import read_providers
     from ai_assistant.workers.providers.records_file import RecordsFile
+    from ai_assistant.workers.providers.upkeep import kept_up
 
     egress = EgressLog(config.egress_dir(settings) / "node")
     memory = Memory(MemoryFile(config.data_dir(settings) / "conversation-labels.jsonl"))
@@ -143,9 +144,11 @@ async def _with_others(
     network.know(worker.offer.address for worker in fleet.workers)
     try:
         routing = settings.routing
-        yield _warned(
-            Router(scheduler, fleet.workers, gate, routing, online=network.has_route, purse=purse)
+        router = Router(
+            scheduler, fleet.workers, gate, routing, online=network.has_route, purse=purse
         )
+        async with kept_up(fleet, gate):
+            yield _warned(router)
     finally:
         await fleet.close(drain=False)
         egress.close()

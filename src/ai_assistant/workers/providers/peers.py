@@ -5,7 +5,6 @@ the egress log. Where the rules keep requests without labels here, nobody is ask
 """
 
 import asyncio
-import contextlib
 import itertools
 import secrets
 from collections.abc import Sequence
@@ -70,14 +69,3 @@ class Peers:
             self._gate.close(query.request_id, destination)
         for worker in workers:
             worker.note_seen(seen)
-
-
-@contextlib.asynccontextmanager
-async def looking(workers: Sequence[RemoteWorker], gate: Gate):
-    """Looks as long as the context lasts."""
-    peers = Peers(workers, gate)
-    peers.start()
-    try:
-        yield peers
-    finally:
-        await peers.close()
