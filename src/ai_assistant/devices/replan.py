@@ -77,7 +77,7 @@ def replan(plan: EnginePlan, changes: Changes, model: ModelInfo, memory_free: in
         cells = _round_up(changes.cells or max(plan.cells, context))
         if changes.cells and changes.context and cells < context:
             raise InvalidRequest(
-                "`cells` holds all conversations: at least `context`.", param="cells"
+                "`cells` holds all conversations: at least `context`.", param="plan.cells"
             )
         values |= {"context_limit": min(context, cells), "cells": cells}
     new = structs.replace(plan, **values)
@@ -108,6 +108,17 @@ def _kv_bytes(plan: EnginePlan, model: ModelInfo) -> float:
 
 def _round_up(cells: int) -> int:
     return -(-cells // CELL_STEP) * CELL_STEP
+
+
+def smaller_cache(plan: EnginePlan, used: int) -> dict[str, Any] | None:
+    """Changes that give memory back and that `used` cells fit into; None: there are none.
+
+    No conversation's context becomes smaller: its answer would end sooner.
+    """
+    cells = _round_up(max(plan.cells // 2, used + used // 4, plan.context_limit))
+    if cells < plan.cells:
+        return {"cells": cells}
+    return {"kv_type": "q8_0"} if KV_BYTES[plan.kv_type] > KV_BYTES["q8_0"] else None
 
 
 SPARE = 512 << 20

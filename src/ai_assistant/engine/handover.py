@@ -23,7 +23,7 @@ from ai_assistant.engine.kernels import Context
 from ai_assistant.engine.moving import too_long
 from ai_assistant.engine.outbox import Outbox, Tally
 from ai_assistant.engine.sampling import RandomState
-from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.sequence import Sequence, replay
 from ai_assistant.engine.setup import Parts
 from ai_assistant.kvcache.blocks import State
 from ai_assistant.protocol.errors import AssistantError, EngineError, InvalidRequest
@@ -242,12 +242,3 @@ def revive(carried: CarriedRequest, intake: Intake) -> list[Sequence]:
         sequence.started_at = 0.0 if one.started is None else now - one.started
         sequence.first_token_at = 0.0 if one.first_token is None else now - one.first_token
     return made
-
-
-def replay(sequence: Sequence, answer: "array[int]") -> None:
-    """Bring a new sequence to where its answer is; what it says up to there was sent already."""
-    for token in answer:
-        sequence.tokens.append(token)
-        sequence.sampler.accept(token)
-        sequence.output.push(token)
-    sequence.output.take(sequence.index)

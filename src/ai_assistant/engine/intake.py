@@ -9,7 +9,7 @@ from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.reading import known_tokens, read
 from ai_assistant.engine.sampling import Sampler
-from ai_assistant.engine.sequence import Prepared, Sequence, length_limit
+from ai_assistant.engine.sequence import Prepared, Sequence, length_limit, replay
 from ai_assistant.engine.text.formats import OutputParser, Plain, choose_parser
 from ai_assistant.engine.text.grammar import output_grammar
 from ai_assistant.engine.text.mask import TokenMask
@@ -104,6 +104,8 @@ class Intake:
     def _sequences(self, request: GenerateRequest) -> list[Sequence]:
         text, tokens = self._tokens(request.prompt)
         self._check_length(tokens)
+        if request.partial is not None and request.partial.tokens:
+            return self._from_the_middle(request, text, tokens)
         return self._choices(request, text, {n: array("i", tokens) for n in range(request.n)})
 
     def again(
@@ -112,6 +114,21 @@ class Intake:
         """The sequences of a request that began in another engine, with the prompts as they were
         read there, by choice. Raises `AssistantError`."""
         return self._choices(request, self._tokens(request.prompt)[0], prompts)
+
+    def _from_the_middle(
+        self, request: GenerateRequest, text: str, prompt: "array[int]"
+    ) -> list[Sequence]:
+        """Of an answer that began elsewhere, by this very model: behind its last token."""
+        partial = request.partial
+        assert partial
+        if request.n > 1:
+            raise InvalidRequest("Only one answer can be continued.", param="n")
+        answer = known_tokens(partial.tokens, self._vocabulary, "partial")
+        self._check_length(prompt + answer)
+        made = self._choices(request, text, {0: prompt})
+        replay(made[0], answer)
+        made[0].sampler.skip(len(answer))
+        return made
 
     def _choices(
         self, request: GenerateRequest, text: str, prompts: "Mapping[int, array[int]]"

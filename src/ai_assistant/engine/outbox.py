@@ -45,7 +45,10 @@ class Outbox:
         """A request is accepted."""
         first = sequences[0]
         self._open[first.request.request_id] = Tally(
-            left=len(sequences), prompt=first.prompt_length
+            left=len(sequences),
+            # What was said elsewhere is prompt here.
+            prompt=first.prompt_length + first.generated,
+            completion=-first.generated,
         )
 
     def tally(self, request_id: str) -> Tally:

@@ -76,6 +76,12 @@ class Sampler:
     def numbers(self, state: RandomState) -> None:
         self._random.setstate(state)
 
+    def skip(self, count: int) -> None:
+        """So many tokens were drawn elsewhere, with the same seed."""
+        if self.temperature > 0:
+            for _ in range(count):
+                self._random.random()
+
     def choose(self, row: Row, tokens: "array[int]") -> int:
         """The next token after `tokens`."""
         self._edit(row, tokens)

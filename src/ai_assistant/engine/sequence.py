@@ -91,6 +91,15 @@ def length_limit(request: GenerateRequest, prompt: int, context: int) -> int:
     return context if wanted is None else min(context, prompt + max(wanted, 1))
 
 
+def replay(sequence: Sequence, answer: "array[int]") -> None:
+    """Bring a new sequence to where its answer is; what it says up to there was sent already."""
+    for token in answer:
+        sequence.tokens.append(token)
+        sequence.sampler.accept(token)
+        sequence.output.push(token)
+    sequence.output.take(sequence.index)
+
+
 class Prepared(msgspec.Struct, frozen=True):
     """A request that can run: its choices, at least one."""
 
