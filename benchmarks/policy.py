@@ -1,62 +1,41 @@
 """What the sovereignty check finds, what it costs, and whether anything gets past the gate.
 
-    python -m benchmarks.policy [--each 100] [--fuzz 25000] [--fuzz-only --seed N]
+    python -m benchmarks.policy [--each 100] [--fuzz 100000] [--fuzz-only --seed N]
 
 Recall and precision by detector over a corpus that is generated from a seed; time per 1,000
-characters of prose; the cost of a departure's record; and a fuzz of requests through the gate with
-retries, fall-backs, batches and errors, where every body that was sent is searched for what it
-must not hold. The sentences are others than those that the detectors were written against.
+characters of prose; the cost of a departure's record; and `policy_fuzz.py`, in which every body
+that is sent is searched for what it must not hold. The sentences are others than those that the
+detectors were written against.
 """
 
 import argparse
 import asyncio
-import random
+import logging
 import statistics
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from ai_assistant.policy.egress.log import EgressLog
-from ai_assistant.policy.egress.verify import read_records, verify
-from ai_assistant.policy.errors import KeptHere
 from ai_assistant.policy.gate import Gate
 from ai_assistant.policy.labels import Destination, Facts
+from ai_assistant.policy.memory import Memory
+from ai_assistant.policy.memory_file import MemoryFile
 from ai_assistant.policy.rules_file import RulesFile
 from ai_assistant.policy.scan import BUILT_IN, Part, Scanner
-from ai_assistant.policy.vault import Vault
 from ai_assistant.protocol.egress import Departure
-from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest
+from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest, Origin
 from benchmarks.policy_corpus import Example, corpus, documents
+from benchmarks.policy_fuzz import RULES, Found, fuzz
 from benchmarks.report import Record, publish
 
 SEED = 20_261_122
 BAR_MS = 1.0
-RULES = """
-[unlabelled]
-allow = ["lan", "openai", "mistral@eu"]
-[labels.email]
-redact = ["lan", "cloud"]
-[labels.phone]
-redact = ["cloud"]
-[labels.card]
-[labels.national_id]
-redact = ["mistral@eu"]
-[labels.iban]
-[labels.secret]
-redact = ["cloud"]
-[labels.medical_record]
-[labels.ip_address]
-redact = ["*"]
-"""
-PLACES = (
-    Destination(name="openai", reach="cloud", region="us"),
-    Destination(name="mistral", reach="cloud", region="eu"),
-    Destination(name="attic", reach="lan"),
-    Destination(name="unknown", reach="cloud"),
-)
+CLOUD = Destination(name="openai", reach="cloud", region="us")
 
 
 def found_well(scanner: Scanner, example: Example) -> tuple[bool, list[str]]:
@@ -125,32 +104,14 @@ def times(count: int) -> list[Record]:
     return records
 
 
-def request_of(
-    rng: random.Random, pool: list[Example], number: int
-) -> tuple[GenerateRequest, list[Example]]:
-    """A conversation with nothing to four protected texts; one in eight is split in two."""
-    chosen = rng.sample(pool, rng.choice((0, 1, 1, 2, 4)))
-    texts: list[str] = ["Please read this."]
-    for example in chosen:
-        if rng.random() < 0.125:
-            cut = rng.randint(1, len(example.text) - 1)
-            texts += [example.text[:cut], example.text[cut:]]
-        else:
-            texts.append(example.text)
-    messages = tuple(ChatMessage(role="user", content=text) for text in texts)
-    prompt = ChatPrompt(messages=messages)
-    return GenerateRequest(request_id=f"r{number}", model="auto", prompt=prompt), chosen
-
-
 def leaving(request: GenerateRequest, where: Destination) -> Departure:
     """What a worker would send."""
-    place = "lan" if where.reach == "lan" else "cloud"
     return Departure(
         request_id=request.request_id,
         tenant="",
         provider=where.name,
         model="m",
-        place=place,
+        place="cloud",
         region=where.region,
         host="h",
         path="/v1",
@@ -158,85 +119,64 @@ def leaving(request: GenerateRequest, where: Destination) -> Departure:
     )
 
 
-async def fuzz(count: int, seed: int, folder: Path) -> tuple[list[Record], list[str]]:
-    """Random requests to random places, each tried up to four times, batches under way together."""
-    (folder / "policy.toml").write_text(RULES, encoding="utf-8")
-    log = EgressLog(folder / "egress")
-    gate = Gate(RulesFile(folder / "policy.toml"), log)
-    rng = random.Random(seed)
-    scanner = Scanner(with_addresses=True)
-    every = [one for one in corpus(seed + 2, 8) if one.label]
-    pool = [one for one in every if found_well(scanner, one)[0]]
-    told: Counter[str] = Counter()
-    opening: list[float] = []
+def fuzzed(given: tuple[int, int]) -> Found:
+    """One process's share."""
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as name:
+        return asyncio.run(fuzz(*given, Path(name)))
 
-    async def one(number: int) -> None:
-        request, chosen = request_of(rng, pool, number)
-        examined = gate.examine(request, Facts())
-        for where in rng.sample(PLACES, len(PLACES)):  # a fall-back goes on with the next
-            begun = time.perf_counter()
-            try:
-                outbound = await gate.open(
-                    request, examined, where, request_id=request.request_id, vault=Vault()
-                )
-            except KeptHere:
-                told["refused"] += 1
-                continue
-            opening.append(time.perf_counter() - begun)
-            body = leaving(outbound.request, where)
-            if rng.random() < 0.1:  # a worker that holds on to the original
-                body = leaving(request, where)
-            for _ in range(rng.choice((1, 1, 2))):  # retries
-                try:
-                    await gate.let_out(body)
-                except KeptHere:
-                    told["stopped at the door"] += 1
-                    break
-                told["sent"] += 1
-                told["leaked"] += leaks(body.body, chosen, where)
-                gate.came_back(body, rng.choice(("completed", "failed", "cancelled")))
-            gate.close(request.request_id, where)
-            if rng.random() < 0.6:
-                return
 
-    for start in range(0, count, 50):
-        await asyncio.gather(*(one(number) for number in range(start, min(start + 50, count))))
-    log.close()
-    begun = time.perf_counter()
-    verdict = verify(folder / "egress")
-    reading = time.perf_counter() - begun
-    written = sum(record.kind == "sent" for record in read_records(folder / "egress"))
-    sound = verdict.sound and written == told["sent"]
+def fuzz_all(count: int, seed: int, processes: int) -> tuple[list[Record], list[str]]:
+    """All shares at once, and what they came to."""
+    shares = [(count // processes, seed + number) for number in range(processes)]
+    began = time.perf_counter()
+    with ProcessPoolExecutor(processes) as pool:
+        runs = list(pool.map(fuzzed, shares))
+    spent = time.perf_counter() - began
+    told = sum((Counter(run.told) for run in runs), Counter[str]())
+    leaked = sum(run.leaked for run in runs)
+    whole = all(run.sound and run.recorded == run.bodies for run in runs)
     records = [
-        Record("fuzz: requests", count, ""),
-        Record("fuzz: departures", told["sent"], ""),
-        Record("fuzz: refused by rule", told["refused"], ""),
-        Record("fuzz: stopped at the door", told["stopped at the door"], ""),
-        Record(
-            "fuzz: protected texts in bodies",
-            told["leaked"],
-            "",
-            bar="0",
-            holds=told["leaked"] == 0,
-        ),
-        Record(
-            "fuzz: the log is whole, one record a departure", float(sound), "", bar="1", holds=sound
-        ),
-        Record("open (decide, redact), median", statistics.median(opening) * 1e3, "ms"),
-        Record("audit verify", verdict.records / reading, "records/s"),
+        Record("fuzz: routed requests", sum(run.requests for run in runs), ""),
+        Record("fuzz: bodies that left", sum(run.bodies for run in runs), ""),
+        Record("fuzz: bodies with protected text", leaked, "", bar="0", holds=leaked == 0),
+        Record("fuzz: placeholders not restored", sum(run.unrestored for run in runs), ""),
+        Record("fuzz: the log is whole, one record a body", whole, "", bar="1", holds=whole),
+        Record("fuzz: seconds", spent, "s", bar="< 300", holds=spent < 300),
     ]
-    return records, [
-        f"Fuzz: {len(every) - len(pool)} of {len(every)} texts left out: not detected."
-    ]
+    notes = [f"Fuzz: {what}, {number} times" for what, number in told.most_common()]
+    notes += [f"LEAKED: {run.first!r}" for run in runs if run.first]
+    return records, notes
 
 
-def leaks(body: bytes, chosen: list[Example], where: Destination) -> int:
-    """Protected texts that stand in the bytes; under these rules none may anywhere."""
-    return sum(
-        example.text[example.start : example.end].encode() in body
-        or msgspec.json.encode(example.text[example.start : example.end])[1:-1] in body
-        for example in chosen
-    )
+def conversation_times(folder: Path) -> list[Record]:
+    """The whole check of a turn whose earlier turns were read before: milliseconds for each 1,000
+    new characters, over conversations of 20 turns, with everything that sticks looked up."""
+    (folder / "policy.toml").write_text(RULES, encoding="utf-8")
+    memory = Memory(MemoryFile(folder / "labels.jsonl"))
+    gate = Gate(RulesFile(folder / "policy.toml"), EgressLog(folder / "turns"), memory)
+    texts = list(documents(SEED + 5, "en", 300, protected=1))
+    measured: list[float] = []
+    for start in range(0, 300, 20):
+        messages: list[ChatMessage] = []
+        for text in texts[start : start + 20]:
+            messages.append(ChatMessage(role="user", content=text))
+            prompt = ChatPrompt(messages=tuple(messages))
+            request = GenerateRequest(
+                request_id="r", model="m", prompt=prompt, origin=Origin(conversation=f"c{start}")
+            )
+            begun = time.perf_counter()
+            gate.examine(request)
+            measured.append((time.perf_counter() - begun) * 1e6 / len(text))
+            messages.append(ChatMessage(role="assistant", content="I see."))
+    memory.close()
+    measured.sort()
+    p50, p99 = statistics.median(measured), measured[int(0.99 * len(measured))]
+    what = "a turn of a conversation, with what sticks"
+    return [
+        Record(f"{what}: p50", p50, "ms", bar="≤ 1", holds=p50 <= BAR_MS),
+        Record(f"{what}: p99", p99, "ms", bar="≤ 1", holds=p99 <= BAR_MS),
+    ]
 
 
 async def alone(folder: Path) -> list[Record]:
@@ -249,14 +189,14 @@ async def alone(folder: Path) -> list[Record]:
         model="m",
         prompt=ChatPrompt(messages=(ChatMessage(role="user", content="hello"),)),
     )
-    await gate.open(request, gate.examine(request, Facts()), PLACES[0], request_id="r")
+    await gate.open(request, gate.examine(request, Facts()), CLOUD, request_id="r")
     measured: list[float] = []
     for _ in range(300):
         begun = time.perf_counter()
-        await gate.let_out(leaving(request, PLACES[0]))
+        await gate.let_out(leaving(request, CLOUD))
         measured.append((time.perf_counter() - begun) * 1e3)
     begun = time.perf_counter()
-    await asyncio.gather(*(gate.let_out(leaving(request, PLACES[0])) for _ in range(2000)))
+    await asyncio.gather(*(gate.let_out(leaving(request, CLOUD)) for _ in range(2000)))
     together = 2000 / (time.perf_counter() - begun)
     log.close()
     return [
@@ -270,16 +210,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--each", type=int, default=100, help="texts of a kind and language")
     parser.add_argument("--documents", type=int, default=400, help="texts to time of each sort")
-    parser.add_argument("--fuzz", type=int, default=25_000, help="requests through the gate")
+    parser.add_argument("--fuzz", type=int, default=100_000, help="requests that are routed")
     parser.add_argument("--seed", type=int, default=SEED, help="of the fuzz")
+    parser.add_argument("--processes", type=int, default=2, help="of the fuzz")
     parser.add_argument("--fuzz-only", action="store_true", help="print it, write nothing")
     given = parser.parse_args()
+    found, more = fuzz_all(given.fuzz, given.seed, given.processes)
+    if given.fuzz_only:
+        print(*(f"{one.name}: {one.value:g}" for one in found), *more, sep="\n")
+        return
     with tempfile.TemporaryDirectory() as name:
-        found, more = asyncio.run(fuzz(given.fuzz, given.seed, Path(name)))
-        if given.fuzz_only:
-            print(*(f"{one.name}: {one.value:g}" for one in found), *more, sep="\n")
-            return
         found += asyncio.run(alone(Path(name)))
+        found += conversation_times(Path(name))
     records, notes = quality(given.each)
     records += times(given.documents)
     publish("policy", [*records, *found], notes=[*notes, *more])
