@@ -10,16 +10,35 @@ from collections.abc import Iterable
 from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
 from ai_assistant.engine.compose import Part
 from ai_assistant.engine.figures import Figures
+from ai_assistant.engine.intake import Intake
 from ai_assistant.engine.kernels import Batch, Model, NoRoom
+from ai_assistant.engine.moving import Change, move
 from ai_assistant.engine.outbox import Outbox
+from ai_assistant.engine.passing import Passing
 from ai_assistant.engine.pins import compute as pin
+from ai_assistant.engine.pressure import ease
+from ai_assistant.engine.restraint import Restrained
 from ai_assistant.engine.sampling import Row, Rows, log_probabilities
 from ai_assistant.engine.sequence import Prepared, Sequence
-from ai_assistant.engine.setup import build
+from ai_assistant.engine.setup import Parts, build
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.protocol.chunks import FinishReason, TokenLogprob, TopLogprob
 from ai_assistant.protocol.errors import AssistantError, EngineError
-from ai_assistant.protocol.frames import Abort, EnginePlan, Failed, Report, Shutdown, Tokenized
+from ai_assistant.protocol.frames import (
+    Abort,
+    Ease,
+    EnginePlan,
+    Failed,
+    HandOver,
+    Limit,
+    Move,
+    Moved,
+    Report,
+    Resume,
+    Shutdown,
+    TakeOver,
+    Tokenized,
+)
 from ai_assistant.protocol.status import EngineStatus
 
 CHECKPOINT = 4096
@@ -40,11 +59,27 @@ class Engine:
     """One model that writes text. `run` returns when the node wants it to end."""
 
     def __init__(self, plan: EnginePlan, model: Model, orders: Orders, reports: Reports) -> None:
-        self._plan = plan
         self._model = model
         self._orders = orders
         self._reports = reports
-        parts = build(plan, model)
+        self._statistics = Statistics()
+        self._restrained = Restrained()
+        self._use(plan, build(plan, model))
+        self.intake: Intake | None = None
+        """Prepares the requests beside the loop."""
+        self._asked: Move | HandOver | None = None
+        """What is to be done between two steps, once all earlier requests are prepared."""
+        self._ends = model.vocabulary.ends
+        self._outbox = Outbox(reports)
+        self._aborted = Aborted()
+        self._passing = Passing(model, self._outbox, self._aborted, reports)
+        self._status_at = 0.0
+        self._draining = False
+
+    def _use(self, plan: EnginePlan, parts: Parts) -> None:
+        """Go on by this plan, with these parts."""
+        self._plan = plan
+        self._parts = parts
         self._context = parts.context
         self._cache = parts.cache
         self._residence = parts.residence
@@ -52,21 +87,21 @@ class Engine:
         self._guesses = parts.guesses
         self._batcher = parts.batcher
         self._cold = parts.cold
-        self._ends = model.vocabulary.ends
-        self._outbox = Outbox(reports)
-        self._aborted = Aborted()
-        self._statistics = Statistics()
-        self._figures = Figures(plan, model, parts, self._statistics)
-        self._status_at = 0.0
-        self._draining = False
+        self._logits: Rows | None = None
+        self._figures = Figures(plan, self._model, parts, self._statistics)
+        self._restrained.apply(parts.tempo, parts.batcher, parts.guesses)
 
     def run(self) -> None:
         """Work until a shutdown order."""
         while not (self._draining and self._idle):
             self.accept()
+            if self._asked and self._orders.all_prepared:
+                self._change()
             parts = self._batcher.next()
             if parts and self.decode(parts):
                 self.commit(parts)
+                if self._restrained.rests:
+                    self._pause()
             self.report()
         self._outbox.flush()
         self._close()
@@ -91,7 +126,9 @@ class Engine:
     def accept(self) -> None:
         """Take in what arrived; wait for it when there is nothing to do."""
         arrivals = self._orders.arrivals
-        if not self._batcher.busy:
+        if self._asked:
+            self._take_within(0.0 if self._batcher.busy else IDLE_SECONDS)
+        elif not self._batcher.busy:
             self._rest()
         while not arrivals.empty():
             self._take(arrivals.get())
@@ -120,6 +157,13 @@ class Engine:
         self.report(now=True)
         self._take_within(None)
 
+    def _pause(self) -> None:
+        """Rest after a step, for the sake of power or heat; orders are heard meanwhile."""
+        self._outbox.flush()
+        end = time.perf_counter() + self._restrained.rest_after(self._kernel_seconds)
+        while (left := end - time.perf_counter()) > 0:
+            self._take_within(left)
+
     def _take_within(self, seconds: float | None) -> bool:
         with contextlib.suppress(queue.Empty):
             self._take(self._orders.arrivals.get(timeout=seconds))
@@ -136,6 +180,17 @@ class Engine:
                 self._abort(request_id)
             case Shutdown(drain):
                 self._shut_down(drain)
+            case Limit(restraint):
+                self._restrained.use(restraint, self._tempo, self._batcher, self._guesses)
+            case Ease(warm_bytes):
+                ease(self._parts, warm_bytes)
+            case Move() | HandOver():
+                self._asked = arrival
+            case TakeOver(path):
+                assert self.intake
+                self._passing.arrive(path, self._plan, self._parts, self.intake)
+            case Resume():
+                pass
             case _:
                 raise TypeError(f"not an arrival: {arrival!r}")
 
@@ -163,6 +218,34 @@ class Engine:
         if not drain:
             os._exit(0)
         self._draining = True
+
+    # Moving.
+
+    def _change(self) -> None:
+        order, self._asked = self._asked, None
+        self._outbox.flush()
+        if isinstance(order, Move):
+            self._move(order.plan)
+        elif isinstance(order, HandOver):
+            self._hand_over(order.path)
+
+    def _move(self, plan: EnginePlan) -> None:
+        """Go on with another plan for the same weights."""
+        begun = time.perf_counter()
+        parts, problem = move(self._parts, Change(self._plan, plan), self._model)
+        self._use(self._plan if problem else plan, parts)
+        if self.intake:
+            self.intake.limit = self._plan.context_limit
+        sequences = len(self._batcher.running) + len(self._batcher.waiting)
+        seconds = time.perf_counter() - begun
+        self._reports.send(Moved(seconds, sequences, problem.info() if problem else None))
+        self.report(now=True)
+
+    def _hand_over(self, path: str) -> None:
+        """Write all sequences down, and stand still until it is known who goes on with them."""
+        if self._passing.leave(path, self._plan, self._parts):
+            while not isinstance(arrival := self._orders.arrivals.get(), Resume):
+                self._take(arrival)
 
     # Decode.
 
