@@ -20,6 +20,8 @@ from ai_assistant.scheduler.speeds import (
 
 _FREE = Price(input=0.0, output=0.0)
 _HERE: frozenset[Ability] = frozenset({"chat", "text", "tools", "json", "grammar", "logprobs"})
+_USUAL_ANSWER, _USUAL_STEP = 256, 0.02
+"""Tokens and seconds, of those who stand before us at another node."""
 _ENOUGH = 5.0
 """Observations behind a quantile that is believed."""
 
@@ -178,6 +180,7 @@ class Candidates:
             weight=one.weight,
             standby="away" if away else _standby(one, seen),
             rest=_rest(seen),
+            queue=_queue(seen),
             pace=_pace(self.learned[one.name].pace(seen.in_flight), seen),
             guess=guess_elsewhere(offer),
             cached_tokens=held,
@@ -218,6 +221,14 @@ def _rest(seen: WorkerFacts) -> str:
             return f"it failed ({seen.last_error}) and is being tried by another request"
         case _:
             return ""
+
+
+def _queue(seen: WorkerFacts) -> float:
+    """Seconds until another node begins, by its own words; 0 where it tells nothing."""
+    ahead = seen.running + seen.waiting - seen.slots + 1
+    if not seen.slots or ahead <= 0:
+        return 0.0
+    return ahead / seen.slots * _USUAL_ANSWER * (seen.tpot.p50 or _USUAL_STEP)
 
 
 def _pace(own: Pace, seen: WorkerFacts) -> Pace:
