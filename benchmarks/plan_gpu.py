@@ -28,7 +28,7 @@ from ai_assistant.devices.layout.search import Wanted, best
 from ai_assistant.devices.layout.words import where
 from ai_assistant.devices.plan import CHUNKS
 from ai_assistant.protocol.errors import EngineError
-from ai_assistant.protocol.layout import ModelAnatomy, Trial
+from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.workers.trials import Measuring, Ways
 from benchmarks import llama_server
@@ -39,9 +39,8 @@ from benchmarks.rounds import arguments, judge
 
 CELLS = 8960
 """Tokens of KV cache: what the trials need for sixteen streams."""
-SHARES = (0.25, 0.5, 0.75)
-"""Of the model's weights: the room on the GPU."""
 SECONDS = 0.25
+VARIANT_CASES = (Case(1, 512), Case(512))
 FIT_MARGIN = 1024
 """MiB that `--fit` leaves free of its own accord."""
 Change = Callable[[Trial], Trial]
@@ -164,24 +163,39 @@ class Round:
     def variants(self) -> Iterator[Record]:
         """With half of the layers' worth of memory: what makes a token quicker."""
         half = self.layout(self.layers // 2 + 1)
-        alone = [self.point(self.layout(0), change, name) for name, change in CPU_ONLY.items()]
-        base = min((one.measured[1] for one in alone if one), default=None)
-        if base is None:
-            return
+        alone = [self._token_and_prompt(name, self.layout(0), change)
+                 for name, change in CPU_ONLY.items()]  # fmt: skip
+        base = min((one[0] for one in alone if one), default=None)
         for name, layout, change in self._wishes(half):
-            one = self.point(layout, change, name)
-            if one is None:
+            one = self._token_and_prompt(name, layout, change)
+            if one is None or base is None:
                 continue
-            gain = base / one.measured[1]
+            gain = base / one[0]
             yield Record(
                 f"{self.model}, half on the GPU: a token, {name}",
-                1000 * one.measured[1],
+                1000 * one[0],
                 "ms",
                 1000 * base,
                 gain,
                 *judge(gain, at_least=2.0),
             )
-            yield Record(f"{self.model}, half: prompt, {name}", 1000 * one.measured[4], "ms")
+            yield Record(f"{self.model}, half: a prompt, {name}", 1000 * one[1], "ms")
+
+    def _token_and_prompt(
+        self, name: str, layout: Layout, change: Change
+    ) -> tuple[float, ...] | None:
+        """Seconds of both, of the whole model."""
+        if time.monotonic() > self.deadline:
+            print(f"{self.model}: no time for {name}")
+            return None
+        try:
+            found = measured(self.path, layout, change, SECONDS, VARIANT_CASES)
+        except EngineError as error:
+            print(f"{self.model}: {name}: {error}", flush=True)
+            return None
+        said = "  ".join(f"{1000 * seconds:.4g}" for seconds in found)
+        print(f"{self.model}: {name}: token and prompt {said} ms", flush=True)
+        return found
 
     def _wishes(self, half: Layout) -> Iterator[tuple[str, Layout, Change]]:
         cores = self.machine.cores
@@ -274,9 +288,9 @@ def main() -> None:
         one = Round(model, here, deadline)
         one.splits()
         found += one.errors()
-        for share in (0.5, 0.25, 0.75):
-            found += one.choices(share)
+        found += one.choices(0.5)
         found += one.variants()
+        found += [*one.choices(0.25), *one.choices(0.75)]
         found.append(Record(f"{model}: trials of the planner", one.trial_seconds, "s"))
     publish(f"plan-gpu-{'-'.join(args.models)}", found, notes=NOTES)
 
@@ -285,7 +299,7 @@ NOTES = (
     "Peer of a turn: llama.cpp's --fit for the same room, with its own margin of 1 GiB, measured "
     "by the same trial; the ratio is theirs by ours.",
     "Peer of a token: the processor alone, whichever way of laying weights is quicker.",
-    "Prompts of the variants: 512 tokens with nothing before them.",
+    "Variants: a token behind 512 tokens; a prompt of 512 tokens.",
 )
 
 

@@ -77,8 +77,9 @@ def measured(
     layout: Layout,
     change: Callable[[Trial], Trial] = lambda trial: trial,
     seconds: float = SECONDS,
+    cases: tuple[Case, ...] = CASES,
 ) -> tuple[float, ...]:
     """The same of the whole model. Raises `EngineError`."""
-    trial = change(trial_of(model, layout, tuple(dict.fromkeys(CASES)), seconds))
+    trial = change(trial_of(model, layout, tuple(dict.fromkeys(cases)), seconds))
     found = {one.case: one.seconds for one in run_trial(trial).times}
-    return tuple(found[case] for case in CASES)
+    return tuple(found[case] for case in cases)

@@ -123,6 +123,8 @@ def command(
         found.sort(key=lambda one: order.index(one.layout) if one.layout in order else len(order))
     plan = _engine_plan(planning, settings, found[0].layout)
     said = words.reasons(planning.anatomy, found, planning.limits, work)
+    if any(bench.disturbed for bench in benches.values()):
+        said.append("Other programs computed while this was measured: --again on a quiet machine.")
     if as_json:
         click.echo(_json(planning, plan, found, said, tried))
         return

@@ -66,6 +66,8 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     """What a step costs more when its layers are on the processor and on a GPU."""
     between: Curve = FREE
     """The same between two GPUs."""
+    disturbed: bool = False
+    """Other programs computed while it was measured: it may be quicker."""
 
     def processor(self, threads: int, *, host_buffers: bool = True) -> Costs:
         """With so many threads, or the nearest number that was measured."""
