@@ -186,6 +186,10 @@ class Lease:
     def expect(self, tokens: int) -> None:
         """Another prompt of the same exchange."""
         now = self._accounts.now()
+        if not self._open:
+            self._open = True
+            for account, _ in self._shares:
+                account.running += 1
         for account, limits in self._shares:
             if limits.tokens_per_minute:
                 account.tokens.take(tokens, limits.tokens_per_minute, now.steady)

@@ -29,6 +29,7 @@ class Visit:
         self._caller = caller
         self._accounts = accounts
         self._lease: Lease | None = None
+        self._under_way = 0
 
     def close(self) -> None:
         """The exchange is over."""
@@ -40,7 +41,7 @@ class Visit:
         request = structs.replace(request, model=self._allowed(request.model))
         expected = expected_tokens(request)
         lease = self._let_in(expected)
-        prompt, completion, cached = expected, 0, 0
+        prompt, completion, cached, ended = expected, 0, 0, False
         pieces = self._service.generate(request)
         try:
             async for chunk in pieces:
@@ -49,8 +50,13 @@ class Visit:
                     usage = chunk.usage
                     prompt, completion = usage.prompt_tokens, usage.completion_tokens
                     cached = usage.cached_tokens
+                    # Before the client hears the end: its next request finds the place free.
+                    self._ended(lease)
+                    ended = True
                 yield chunk
         finally:
+            if not ended:
+                self._ended(lease)
             with contextlib.suppress(AttributeError):
                 await pieces.aclose()  # type: ignore[attr-defined]
             lease.count(prompt, completion, cached=cached, expected=expected)
@@ -66,6 +72,7 @@ class Visit:
             taken = found.prompt_tokens
             return found
         finally:
+            self._ended(lease)
             lease.count(taken, 0, cached=0, expected=expected)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
@@ -109,4 +116,11 @@ class Visit:
             self._lease = self._accounts.admit(self._caller, expected)
         else:
             self._lease.expect(expected)
+        self._under_way += 1
         return self._lease
+
+    def _ended(self, lease: Lease) -> None:
+        """With the last of its requests the exchange is no longer under way."""
+        self._under_way -= 1
+        if not self._under_way:
+            lease.close()
