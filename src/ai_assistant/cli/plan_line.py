@@ -3,10 +3,11 @@
 from ai_assistant.protocol.status import ModelStatus, PlanSource
 
 _SOURCES: dict[PlanSource, str] = {
-    "settings": "as the settings say",
-    "bytes": "by size",
-    "measured": "as measured",
-    "fallback": "after a load that found no room",
+    "settings": ", as the settings say",
+    "processor": "",
+    "bytes": ", by size",
+    "measured": ", as measured",
+    "fallback": ", after a load that found no room",
 }
 
 
@@ -15,7 +16,7 @@ def plan_lines(one: ModelStatus) -> list[str]:
     plan = one.plan
     if plan is None or one.state == "unloaded":
         return []
-    lines = [f"Plan of {one.model.id}, {_SOURCES[plan.source]}: {plan.summary}."]
+    lines = [f"Plan of {one.model.id}{_SOURCES[plan.source]}: {plan.summary}."]
     lines += [f"  {reason}" for reason in plan.reasons]
     if plan.ttft is not None and plan.tpot is not None:
         lines.append(

@@ -7,8 +7,9 @@ import msgspec
 from ai_assistant.protocol.power import PowerStatus
 
 ModelState = Literal["unloaded", "loading", "ready", "failed"]
-PlanSource = Literal["settings", "bytes", "measured", "fallback"]
-"""Who decided: the owner, a first look at sizes, trials, or a load that found no room."""
+PlanSource = Literal["settings", "processor", "bytes", "measured", "fallback"]
+"""Who decided: the owner; nobody, where there is no GPU; a first look at sizes; trials; or a load
+that found no room."""
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -269,7 +269,7 @@ def _plain(plan: EnginePlan) -> PlanStatus:
     if plan.elastic_threads:
         said.append("The number of threads follows what other programs leave.")
     summary = f"all on the processor, {threads}, {cache}"
-    return PlanStatus(summary=summary, source="settings", reasons=tuple(said))
+    return PlanStatus(summary=summary, source="processor", reasons=tuple(said))
 
 
 def _status(
