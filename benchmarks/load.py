@@ -1,137 +1,151 @@
-"""Many clients that ask one server again and again, and what each answer took."""
+"""How long a model takes from disk to its first token: ours beside libllama's own loader.
 
-import asyncio
+`python -m benchmarks.load --models 7b`: each load is a process of its own, its file out of the page
+cache before. With --readahead 128 the disk's readahead is set to Linux's default meanwhile, which
+takes root, and put back.
+"""
+
+import argparse
+import contextlib
+import json
+import signal
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import cast
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
 
-from ai_assistant.gateway.server import new_loop
+from ai_assistant.engine.loading import load
+from ai_assistant.protocol.frames import EnginePlan
+from benchmarks.cold import buffered, direct, drop, touch_memory
+from benchmarks.report import Record, publish
+from benchmarks.source import BENCH
 
-END = b"0\r\n\r\n"
-DONE = b"data: [DONE]"
-
-
-@dataclass
-class Load:
-    """What a crowd saw."""
-
-    seconds: float = 0.0
-    first: list[float] = field(default_factory=list)
-    """Milliseconds to the first word of each answer."""
-    whole: list[float] = field(default_factory=list)
-    """Milliseconds to its end."""
-    wrong: int = 0
-    """Answers that were not what they should have been."""
-
-    @property
-    def rate(self) -> float:
-        """Answers per second."""
-        return len(self.whole) / self.seconds
-
-    def median(self) -> float:
-        """Of whole answers, in milliseconds."""
-        return statistics.median(self.whole)
-
-    def median_first(self) -> float:
-        """Of first words, in milliseconds."""
-        return statistics.median(self.first)
-
-    def quantile(self, share: float) -> float:
-        """Of whole answers, in milliseconds."""
-        cuts = statistics.quantiles(self.whole, n=100, method="inclusive")
-        return cuts[round(share * 100) - 1]
+ROUNDS = 3
+KINDS = ("mapped", "rearranged")
+"""The file's own pages as weights, or a copy that is rearranged for this processor (default)."""
 
 
-class _Client(asyncio.Protocol):
-    """One connection that asks as long as there is something to ask."""
-
-    def __init__(self, crowd: "_Crowd") -> None:
-        self._crowd = crowd
-        self._pieces: list[bytes] = []
-        self._first = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._ask()
-
-    def _ask(self) -> None:
-        if self._crowd.take():
-            self._pieces.clear()
-            self._first = 0.0
-            self._began = time.perf_counter()
-            self._transport.write(self._crowd.request)
-        else:
-            self._transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        self._pieces.append(data)
-        if not self._first and self._crowd.word in data:
-            self._first = time.perf_counter()
-        if data.endswith(END):
-            now = time.perf_counter()
-            self._crowd.note(b"".join(self._pieces), self._began, self._first or now, now)
-            self._ask()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._crowd.left()
+def main() -> None:
+    """The table, and benchmarks/results/load.json."""
+    arguments = _arguments()
+    if arguments.child:
+        _child(*arguments.child)
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    records: list[Record] = []
+    with _readahead(arguments.readahead, BENCH / "models"):
+        for name in arguments.models:
+            records += _measured(BENCH / "models" / f"{name}.gguf", arguments.rounds)
+    window = f", readahead {arguments.readahead} KiB" if arguments.readahead else ""
+    name = f"load_{arguments.readahead}" if arguments.readahead else "load"
+    publish(name, records, notes=[f"median of {arguments.rounds} rounds, cold{window}"])
 
 
-class _Crowd:
-    def __init__(
-        self, request: bytes, count: int, clients: int, word: bytes, words: int,
-        every: Callable[[int], None] | None,
-    ) -> None:  # fmt: skip
-        self.request = request
-        self.word = word
-        self.load = Load()
-        self.gone = asyncio.Event()
-        self._left_to_ask = count
-        self._clients = clients
-        self._words = words
-        self._every = every
-
-    def take(self) -> bool:
-        self._left_to_ask -= 1
-        return self._left_to_ask >= 0
-
-    def note(self, answer: bytes, began: float, first: float, now: float) -> None:
-        load = self.load
-        load.first.append(1000 * (first - began))
-        load.whole.append(1000 * (now - began))
-        load.wrong += answer.count(self.word) != self._words or DONE not in answer
-        if self._every:
-            self._every(len(load.whole))
-
-    def left(self) -> None:
-        self._clients -= 1
-        if not self._clients:
-            self.gone.set()
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--models", nargs="*", default=["7b"])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--readahead", type=int, default=0)
+    parser.add_argument("--child", nargs=3)
+    return parser.parse_args()
 
 
-def crowd(
-    port: int, request: bytes, count: int, *, clients: int, word: bytes, words: int,
-    every: Callable[[int], None] | None = None,
-) -> Load:  # fmt: skip
-    """`count` answers to `clients` connections; `every` hears how many there are so far.
+def _measured(path: Path, rounds: int) -> list[Record]:
+    size = path.stat().st_size
+    disk: dict[str, list[float]] = {"past the cache": [], "into the cache": []}
+    took: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        disk["past the cache"].append(direct(path))
+        disk["into the cache"].append(buffered(path))
+        for kind in KINDS:
+            for who in ("ours", "libllama"):
+                touch_memory(2 * size)
+                drop(path)
+                took.setdefault((who, kind), []).append(_loaded(who, kind, path))
+    return [*_of_disk(path, disk), *_of_loads(path, size, disk, took)]
 
-    An answer is right that has `word` so many times and a proper end. Raises `RuntimeError` if a
-    connection was lost before its answer was whole.
-    """
 
-    async def run() -> Load:
-        asked = _Crowd(request, count, clients, word, words, every)
-        loop = asyncio.get_running_loop()
-        began = time.perf_counter()
-        for _ in range(clients):
-            await loop.create_connection(lambda: _Client(asked), "127.0.0.1", port)
-        async with asyncio.timeout(600):
-            await asked.gone.wait()
-        asked.load.seconds = time.perf_counter() - began
-        if len(asked.load.whole) != count:
-            raise RuntimeError(f"{count - len(asked.load.whole)} answers of {count} were lost")
-        return asked.load
+def _of_disk(path: Path, disk: dict[str, list[float]]) -> list[Record]:
+    return [
+        Record(f"{path.stem}: 8 readers {how}", statistics.median(rates) / 1e9, "GB/s")
+        for how, rates in disk.items()
+    ]
 
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(run())
+
+def _of_loads(
+    path: Path,
+    size: int,
+    disk: dict[str, list[float]],
+    took: dict[tuple[str, str], list[tuple[float, float]]],
+) -> Iterator[Record]:
+    bandwidth = statistics.median(disk["past the cache"])
+    for kind in KINDS:
+        ours, theirs = (
+            [statistics.median(times) for times in zip(*took[who, kind], strict=True)]
+            for who in ("ours", "libllama")
+        )
+        ratio = theirs[0] / ours[0]
+        yield Record(
+            f"{path.stem}: {kind}, loaded", ours[0], "s", theirs[0], ratio,
+            "≥ 1.5 of libllama's", ratio >= 1.5,
+        )  # fmt: skip
+        yield Record(
+            f"{path.stem}: {kind}, first token", ours[1], "s", theirs[1], theirs[1] / ours[1]
+        )
+        share = size / ours[0] / bandwidth
+        yield Record(
+            f"{path.stem}: {kind}, rate", size / ours[0] / 1e9, "GB/s", bandwidth / 1e9, share,
+            "≥ 0.9 of the disk's", share >= 0.9,
+        )  # fmt: skip
+
+
+def _loaded(who: str, kind: str, path: Path) -> tuple[float, float]:
+    command = [sys.executable, "-m", "benchmarks.load", "--child", who, kind, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded, first = json.loads(done.stdout.splitlines()[-1])
+    return loaded, first
+
+
+def _child(who: str, kind: str, path: str) -> None:
+    """One load, and one token."""
+    from ai_assistant.engine.kernels import Context, Model
+
+    plan = EnginePlan(
+        model_path=path, context_limit=256, cells=256, slots=1, retained=1, chunk=64, threads=2,
+        threads_batch=2, gpu_layers=0, share_weights=kind == "mapped",
+    )  # fmt: skip
+    begun = time.perf_counter()
+    if who == "ours":
+        model = load(plan, lambda _done: None)
+    else:
+        model = Model(path, gpu_layers=0, share_weights=kind == "mapped")
+    loaded = time.perf_counter() - begun
+    context = Context(
+        model, cells=256, sequences=2, chunk=64, outputs=2, threads=2, threads_batch=2
+    )
+    context.batch.add(0, 0, array("i", [1]), 1)
+    context.decode(context.batch)
+    context.logits(1)[0, 0]
+    print(json.dumps([loaded, time.perf_counter() - begun]), flush=True)
+
+
+@contextlib.contextmanager
+def _readahead(kilobytes: int, folder: Path) -> Iterator[None]:
+    """The disk below `folder` reads so far ahead while the body runs; 0: as it is."""
+    device = folder.stat().st_dev
+    setting = Path(f"/sys/dev/block/{device >> 8 & 0xFFF}:{device & 0xFF}/bdi/read_ahead_kb")
+    before = setting.read_text() if kilobytes else ""
+    try:
+        if kilobytes:
+            setting.write_text(str(kilobytes))
+        yield
+    finally:
+        if kilobytes:
+            setting.write_text(before)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,7 @@
 import pytest
 from msgspec import structs
 
-from ai_assistant.devices.beyond import WORKING, fits, lay, need, predict
+from ai_assistant.devices.beyond import WORKING, Experts, fits, lay, need, predict
 from ai_assistant.protocol.errors import ModelLoadFailed
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
@@ -70,6 +70,12 @@ def test_without_room_for_two_layers_nothing_helps() -> None:
     found = predict(MODEL, PLAN, GB, 1e10)
     with pytest.raises(ModelLoadFailed, match="shorter --context"):
         lay(MODEL, PLAN, found, GB, 0.0)
+
+
+def test_of_a_mixture_only_the_experts_that_a_token_needs_come_from_disk() -> None:
+    mixture = predict(MODEL, PLAN, 4 * GB, 1e9, 1e12, Experts(5 * GB, 0.25))
+    assert mixture.streamed < 5 * GB * 0.25
+    assert mixture.tokens_per_second > 2 * predict(MODEL, PLAN, 4 * GB, 1e9).tokens_per_second
 
 
 def test_an_unmeasured_disk_is_taken_for_a_slow_one() -> None:

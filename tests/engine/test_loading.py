@@ -145,7 +145,7 @@ def test_weights_that_all_cores_rearrange_are_the_same(kind: str, tmp_path: Path
     assert found == expected
 
 
-@pytest.mark.parametrize("kind", ["tiny", "tiny-hybrid", "tiny-swa"])
+@pytest.mark.parametrize("kind", ["tiny", "tiny-mixture", "tiny-hybrid", "tiny-swa"])
 def test_a_model_that_does_not_fit_answers_the_same(kind: str, tmp_path: Path) -> None:
     path = make(kind, tmp_path / f"{kind}.gguf")
     whole = load(plan(path), lambda _done: None)

@@ -30,6 +30,11 @@ def test_the_embedding_is_read_only_where_it_is_the_output_too() -> None:
     assert tied[-1] == [Span(0, 1000)]
 
 
+def test_experts_are_left_to_the_system() -> None:
+    places = [Place("blk.0.ffn_up_exps.weight", 0, 10), Place("blk.0.attn_q.weight", 10, 5)]
+    assert step_order([*places, Place("output.weight", 15, 1)])[0] == [Span(10, 15)]
+
+
 def test_layers_that_lie_apart_in_the_file_are_several_spans() -> None:
     far = [Place("blk.0.a", 0, 10), Place("blk.0.b", 1 << 20, 10), Place("output.weight", 50, 5)]
     assert step_order(far)[0] == [Span(0, 10), Span(1 << 20, (1 << 20) + 10)]

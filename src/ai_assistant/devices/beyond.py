@@ -1,7 +1,9 @@
 """A model that is larger than the free memory: how it would run from disk, and whether it should.
 
-kept     = free memory - KV cache - working space - what passes through
-a token  = max(bytes not kept / disk's bandwidth, all bytes / memory's bandwidth)
+    kept     = free memory - KV cache - working space - what passes through
+    a token  = max(bytes not kept / disk's bandwidth, all bytes / memory's bandwidth)
+
+Of a mixture's experts a token needs a few; those in memory are as likely to be wanted as others.
 """
 
 import msgspec
@@ -41,6 +43,14 @@ class FromDisk(msgspec.Struct, frozen=True, kw_only=True):
     """Of one answer."""
 
 
+class Experts(msgspec.Struct, frozen=True):
+    """Of a mixture."""
+
+    bytes: int = 0
+    share: float = 0.0
+    """Of them that a token needs."""
+
+
 def fits(model: ModelInfo, plan: EnginePlan, free: int) -> bool:
     """Whether all weights can stay in memory."""
     return model.size_bytes + kv_bytes(model, plan) + WORKING <= free
@@ -57,14 +67,20 @@ def predict(
     free: int,
     disk: float | None,
     memory: float | None = None,
+    experts: Experts | None = None,
 ) -> FromDisk:
     """How it would run; `disk` and `memory` in bytes per second as measured, None if they were
     not."""
     room = int(free * SHARE) - kv_bytes(model, plan) - WORKING
-    through = int(model.size_bytes * THROUGH)
-    streamed = max(model.size_bytes - max(room - through, 0), 0)
+    experts = experts or Experts()
+    dense = model.size_bytes - experts.bytes
+    streamed = max(dense - max(room - int(dense * THROUGH), 0), 0) if room < dense else 0
+    if experts.bytes:
+        missing = 1 - max(room - dense, 0) / experts.bytes
+        streamed += int(experts.bytes * experts.share * max(missing, 0.0))
+    touched = dense + experts.bytes * experts.share
     rate = disk or UNKNOWN_DISK
-    seconds = max(streamed / (rate * EFFICIENCY), model.size_bytes / (memory or MEMORY_BANDWIDTH))
+    seconds = max(streamed / (rate * EFFICIENCY), touched / (memory or MEMORY_BANDWIDTH))
     return FromDisk(
         resident=max(room, 0), streamed=streamed, disk=rate, tokens_per_second=1 / seconds
     )

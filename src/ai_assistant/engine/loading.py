@@ -97,7 +97,8 @@ def _load_a_part(plan: EnginePlan, placement: Placement, tell: Tell) -> Model:
     plan = msgspec.structs.replace(plan, gpu_layers=0, share_weights=True)
     with unpopulated():
         model = _load(plan, placement, lambda done: tell(done / 2))
-    beyond = Beyond(plan.model_path, model.layers, plan.resident_bytes)
-    model.watch = beyond.watch
+    model.beyond = Beyond(plan.model_path, model.layers, plan.resident_bytes)
+    if model.beyond.division.bytes_streamed:
+        model.watch = model.beyond.watch
     tell(1.0)
     return model

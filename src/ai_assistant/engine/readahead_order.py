@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 LAYER = re.compile(r"^blk\.(\d+)\.")
+EXPERTS = "_exps"
 AHEAD = 2.5
 """Layers that are read ahead of the one that is computed."""
 GAP = 1 << 16
@@ -60,11 +61,14 @@ def step_order(places: Iterable[Place]) -> list[list[Span]]:
     """The parts of the file that each layer needs, and at the end what the output needs.
 
     The table of embeddings, of which a step needs a row a token, is left out unless it is the
-    output matrix too.
+    output matrix too. A mixture's experts are left out: who is needed is known too late to read
+    ahead, and the system's own cache, which keeps what was used last, is right about them.
     """
     layers: dict[int, list[Place]] = {}
     outside: list[Place] = []
     for place in places:
+        if EXPERTS in place.name:
+            continue
         found = LAYER.match(place.name)
         (layers.setdefault(int(found[1]), []) if found else outside).append(place)
     tied = not any(place.name == "output.weight" for place in outside)

@@ -1,6 +1,7 @@
 """Everything of a node that looks after memory: what is given up, what is read ahead."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -8,10 +9,17 @@ import psutil
 
 from ai_assistant.devices.pressure import read_pressure
 from ai_assistant.devices.source import ThisMachine
-from ai_assistant.scheduler.easing import Easing, Shrinking
+from ai_assistant.protocol.errors import AssistantError
+from ai_assistant.scheduler.easing import Easable, Easing
+from ai_assistant.scheduler.mover import Mover
 from ai_assistant.scheduler.prefetch import Prefetcher
 from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.scheduler.settings import SchedulerSettings
+
+log = logging.getLogger(__name__)
+
+LEAST_CELLS = 2048
+"""Tokens of KV cache that are not halved any more."""
 
 
 @asynccontextmanager
@@ -19,11 +27,12 @@ async def watched(
     scheduler: Scheduler,
     settings: SchedulerSettings,
     command: Callable[[str], Sequence[str]],
-    shrink: Shrinking | None = None,
+    mover: Mover,
 ) -> AsyncGenerator[Easing]:
     """While the body runs, memory is watched; `command` reads a file in the background."""
     source = ThisMachine()
-    easing = Easing(scheduler, lambda: read_pressure(source), shrink)
+    shrinking = HalfContext(scheduler, mover)
+    easing = Easing(scheduler, lambda: read_pressure(source), shrinking)
     tasks = [asyncio.create_task(easing.run())]
     if settings.prefetch:
         tasks.append(asyncio.create_task(Prefetcher(scheduler, _memory, command).run()))
@@ -33,6 +42,32 @@ async def watched(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+class HalfContext:
+    """The smaller layout of a model that is in use: half the KV cache. Its streams go on."""
+
+    def __init__(self, scheduler: Scheduler, mover: Mover) -> None:
+        self._scheduler = scheduler
+        self._mover = mover
+
+    async def __call__(self, name: str) -> bool:
+        """False where it is small already, or what runs needs more."""
+        found = [one.worker for one in self._scheduler.loaded() if one.id == name]
+        if not found or not isinstance(found[0], Easable):
+            return False
+        plan = found[0].plan
+        cells = plan.cells // 2
+        if cells < LEAST_CELLS:
+            return False
+        changes = {"cells": cells, "context": min(plan.context_limit, cells)}
+        try:
+            async for _ in self._mover.move(name, changes, "instead"):
+                pass
+        except AssistantError as error:
+            log.warning("%s keeps its layout: %s", name, error.message)
+            return False
+        return True
 
 
 def _memory() -> tuple[int, int]:

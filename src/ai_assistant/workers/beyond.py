@@ -4,13 +4,14 @@ import functools
 import logging
 from pathlib import Path
 
-from ai_assistant.devices.beyond import lay, predict
+from ai_assistant.devices.beyond import Experts, lay, predict
 from ai_assistant.devices.measure.disk import measure_disk
 from ai_assistant.devices.pressure import read_pressure
 from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.devices.source import ThisMachine
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
+from ai_assistant.store.anatomy import read_anatomy
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,17 @@ def from_disk(
 ) -> tuple[EnginePlan, str]:
     """The plan with a part of the weights in memory, and words for it. Raises `ModelLoadFailed`
     where it would be slower than the owner's least."""
-    found = predict(model, plan, free, disk_speed(str(Path(model.path).parent)))
+    disk = disk_speed(str(Path(model.path).parent))
+    found = predict(model, plan, free, disk, experts=_experts(Path(model.path)))
     plan, words = lay(model, plan, found, free, settings.least_tokens_per_second)
     log.warning(words)
     return plan, words
+
+
+def _experts(path: Path) -> Experts:
+    anatomy = read_anatomy(path)
+    size = sum(layer.experts for layer in anatomy.layers)
+    return Experts(size, anatomy.experts_used / anatomy.experts if anatomy.experts else 0.0)
 
 
 @functools.cache

@@ -55,6 +55,8 @@ class Model:
         self.vocabulary = Vocabulary(self.handle)
         self.watch: Watch | None = None
         """Hears of each layer of each step; set before a context is made."""
+        self.beyond: Any = None
+        """What brings in the weights that do not stay (`loading_beyond.Beyond`)."""
         self.weights = dict(libllama.weights)
         self._gpu_layers = gpu_layers
         self._feeds_on_cpu = bool(placement and placement.feeds_on_cpu)
