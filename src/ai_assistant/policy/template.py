@@ -36,7 +36,8 @@ restore = false                # a placeholder in an answer stays one
 # [labels.ip_address]
 # redact = ["cloud"]
 
-# Labels of your own, by words, expressions, or who asks.
+# Labels of your own, by words, expressions, or who asks. A client can also say one, with the header
+# X-Labels: NAME, and a key has those that it was made with. All of them stick to the conversation.
 # [labels.project]
 # words = ["Project Falcon", "项目猎鹰"]
 # words_file = "customers.txt"          # one to a line
