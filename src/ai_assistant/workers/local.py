@@ -7,44 +7,49 @@ import logging
 import re
 import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
 from msgspec import structs
 
+from ai_assistant.engine.changes import Depth, depth
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import (
     AssistantError,
     EngineDied,
     ErrorInfo,
     ModelLoadFailed,
+    ModelLoading,
+    Overloaded,
     ShuttingDown,
+    UnsupportedFeature,
     from_info,
 )
 from ai_assistant.protocol.frames import (
     Abort,
     Chunks,
+    Ease,
     Embed,
     Embedded,
     EnginePlan,
     EngineReport,
     Failed,
     Generate,
-    Load,
+    HandedOver,
+    Limit,
     LoadFailed,
+    Moved,
     Order,
     Progress,
     Ready,
     Report,
     Shutdown,
     StepSample,
+    TakenOver,
     Tokenize,
     Tokenized,
-    pack,
-    read_frame_async,
-    unpack_report,
 )
+from ai_assistant.protocol.moves import How, MoveResult, MoveStep
+from ai_assistant.protocol.power import Restraint
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import (
     EngineStatus,
@@ -53,6 +58,8 @@ from ai_assistant.protocol.status import (
     ModelStatus,
     PlanStatus,
 )
+from ai_assistant.workers import moving
+from ai_assistant.workers.engine_process import EngineProcess
 from ai_assistant.workers.remote.continuing import continued
 
 log = logging.getLogger(__name__)
@@ -99,7 +106,16 @@ class LocalWorker:
         self._learn = learn
         self._refused: ErrorInfo | None = None
         self._state: ModelState = "unloaded"
-        self._process: Process | None = None
+        self.name = model.id
+        self._process: EngineProcess | None = None
+        self._held: list[Order] | None = None
+        """Orders that wait until it is known which engine gets them."""
+        self._moving: asyncio.Task[MoveResult] | None = None
+        self.heard = 0.0
+        """When the engine last said something for a client, by the monotonic clock."""
+        self.word = asyncio.Event()
+        self._restraint = Restraint()
+        self._eased_slots = 0
         self._serving: asyncio.Task[None] | None = None
         self._answers: dict[str, asyncio.Queue[Answer]] = {}
         self._settled = asyncio.Event()
@@ -135,15 +151,17 @@ class LocalWorker:
     async def stop(self, *, drain: bool = True) -> None:
         """End the engine: with `drain` after the running requests are done, else now."""
         self._stopping = True
+        if self._moving:
+            self._moving.cancel()
+            await asyncio.wait([self._moving])
         process, serving = self._process, self._serving
-        if process and process.returncode is None:
+        if process and process.alive:
             # One that loads has nothing to drain and reads no orders.
             if drain and self._state == "ready":
                 self._send(Shutdown(drain=True))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), DRAIN_SECONDS)
-            if process.returncode is None:
-                process.kill()
+                    await asyncio.wait_for(process.ended(), DRAIN_SECONDS)
+            process.kill()
         if serving:
             await asyncio.wait([serving])
 
@@ -180,6 +198,27 @@ class LocalWorker:
     def plan(self) -> EnginePlan:
         """What is loaded, or would be."""
         return self._plan
+
+    def limit(self, restraint: Restraint) -> None:
+        """The engine leaves this alone from now on, and each one after it."""
+        if restraint != self._restraint:
+            self._restraint = restraint
+            self._pass_on_limit(always=True)
+
+    def ease(self, warm_bytes: int, slots: int) -> None:
+        """Memory is short: so much for the tier in RAM, and so many slots, from now on; 0 slots: as
+        planned. An engine that starts again starts as planned."""
+        self._eased_slots = slots
+        if self._process and self._state == "ready" and not self._plan.embedding:
+            self._process.send(Ease(warm_bytes))
+            self._pass_on_limit(always=True)
+
+    def _pass_on_limit(self, *, always: bool = False) -> None:
+        """To an engine that listens; a new one knows no limits."""
+        if self._process and self._state == "ready" and (always or self._restraint != Restraint()):
+            both = [one for one in (self._restraint.slots, self._eased_slots) if one]
+            slots = min(both, default=0)
+            self._process.send(Limit(structs.replace(self._restraint, slots=slots)))
 
     # The engine process.
 
@@ -231,31 +270,30 @@ class LocalWorker:
         try:
             return await self._run_engine()
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
-            if self._process and self._process.returncode is None:
+            if self._process:
                 self._process.kill()
             self._complaints.append(f"it could not be run: {error}")
             return self._bury(1)
 
     async def _run_engine(self) -> EngineDied | None:
-        """One process from start to end; its death as an error if it was not asked for."""
+        """One process from start to end, or those that followed it in a move; the last one's death
+        as an error if it was not asked for."""
         self._complaints.clear()
-        self._process = process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE
-        )
+        self._process = engine = await self._launch(self._plan)
+        engine.hear = self.hear
         if self._stopping:
-            process.kill()
-        self._send(Load(self._plan))
-        listening = asyncio.create_task(self._collect_complaints(process))
-        assert process.stdout
-        try:
-            while (body := await read_frame_async(process.stdout)) is not None:
-                self._hear(unpack_report(body))
-        except msgspec.DecodeError as error:
-            self._complaints.append(f"it sent a broken report: {error}")
-            process.kill()
-        code = await process.wait()
-        await listening
-        return self._bury(code)
+            engine.kill()
+        while True:
+            code = await engine.ended()
+            heir = await engine.heir if engine.heir else None
+            if heir is None:
+                return self._bury(code)
+            engine = heir
+
+    async def _launch(self, plan: EnginePlan) -> EngineProcess:
+        engine = await EngineProcess.launch(self._model.id, self._command, plan, _nobody)
+        engine.complaints = self._complaints
+        return engine
 
     def _bury(self, code: int) -> EngineDied | None:
         """The process is gone: whoever waits is told."""
@@ -280,23 +318,32 @@ class LocalWorker:
             self._deaths.popleft()
         return len(self._deaths) > self._max_restarts or self._failed_loads > FAILED_LOADS
 
-    async def _collect_complaints(self, process: Process) -> None:
-        assert process.stderr
-        # Not by lines: a line without an end must not stop the reading.
-        while data := await process.stderr.read(1 << 16):
-            for text in data.decode("utf-8", "replace").splitlines():
-                if text.strip():
-                    self._complaints.append(text.strip()[:1000])
-                    log.debug("engine of %s: %s", self._model.id, text)
-
     def _send(self, order: Order) -> None:
-        process = self._process
-        if process and process.stdin and not process.stdin.is_closing():
-            process.stdin.write(pack(order))
+        if self._held is not None and self._keep(order):
+            return
+        if self._process:
+            self._process.send(order)
 
-    def _hear(self, report: EngineReport) -> None:
+    def _keep(self, order: Order) -> bool:
+        """Whether the order is for later only: requests are, and what is given up goes to both."""
+        assert self._held is not None
+        if isinstance(order, Generate | Embed | Tokenize):
+            self._held.append(order)
+            return True
+        if isinstance(order, Abort):
+            ours = [o for o in self._held if _request_id(o) == order.request_id]
+            self._held = [one for one in self._held if one not in ours]
+            if ours:
+                return True
+            self._held.append(order)
+        return False
+
+    def hear(self, report: EngineReport) -> None:
+        """What the engine says."""
         match report:
             case Chunks(chunks):
+                self.heard = time.monotonic()
+                self.word.set()
                 for request_id, chunk in chunks:
                     self._answer(request_id, chunk)
             case Embedded(request_id, embeddings):
@@ -315,7 +362,10 @@ class LocalWorker:
                 self._engine = status
                 self._failed_loads = 0
                 self._enter("ready")
+                self._pass_on_limit()
                 self._settled.set()
+            case Moved() | HandedOver() | TakenOver():
+                pass  # whoever asked hears it
             case LoadFailed(error):
                 if self._smaller:
                     self._refused = error
@@ -332,15 +382,93 @@ class LocalWorker:
         if answers := self._answers.get(request_id):
             answers.put_nowait(answer)
 
+    # Moving: see `moving.py`, to which these belong.
+
+    async def move(
+        self, plan: EnginePlan, how: How, tell: Callable[[MoveStep], None]
+    ) -> MoveResult:
+        """Go on with another plan; the streams pause and go on where they were.
+
+        `how` is asked only where weights are laid out anew; `auto` means beside. Raises
+        `AssistantError`, and then the old plan is still in use.
+        """
+        if self._state != "ready" or self._process is None:
+            raise ModelLoading(f"{self.name} is not loaded: nothing runs that could be moved.")
+        if self._moving:
+            raise Overloaded(f"{self.name} is being moved already.", retry_after=5)
+        if plan.embedding or self._plan.embedding:
+            raise UnsupportedFeature("A model that gives vectors has no streams to move.")
+        self._moving = asyncio.create_task(self._move(plan, how, tell))
+        self._moving.add_done_callback(self._moved)
+        try:
+            return await asyncio.shield(self._moving)
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise ShuttingDown("The model is being unloaded.") from None
+            raise
+
+    def _moved(self, _: "asyncio.Task[MoveResult]") -> None:
+        self._moving = None
+
+    async def _move(
+        self, plan: EnginePlan, how: How, tell: Callable[[MoveStep], None]
+    ) -> MoveResult:
+        if depth(self._plan, plan) < Depth.WEIGHTS:
+            tell(MoveStep(phase="handing over", progress=1.0))
+            return await moving.in_place(self, plan)
+        if how == "instead":
+            return await moving.instead(self, plan, tell)
+        return await moving.beside(self, plan, tell)
+
+    @property
+    def process(self) -> EngineProcess:
+        """The engine as it runs."""
+        assert self._process
+        return self._process
+
+    async def launch(self, plan: EnginePlan) -> EngineProcess:
+        """Another engine; raises `ModelLoadFailed`."""
+        try:
+            return await EngineProcess.launch(self._model.id, self._command, plan, _nobody)
+        except OSError as error:
+            raise ModelLoadFailed(f"No second engine could be started: {error}") from error
+
+    def hold(self) -> None:
+        """Keep new requests back."""
+        self._held = []
+
+    def let_go(self) -> None:
+        """Send them on, to whoever is the engine now."""
+        held, self._held = self._held or [], None
+        for order in held:
+            self._send(order)
+
+    def succeed(self, process: EngineProcess, ready: Ready) -> None:
+        """This is the engine from now on."""
+        self._process, self._engine = process, ready.status
+        self._complaints = process.complaints
+        self._pass_on_limit()
+        self.adopt(process.plan)
+
+    def adopt(self, plan: EnginePlan) -> None:
+        """The engine goes by this plan from now on, also when it has to be started again."""
+        if plan != self._plan:
+            self.told = PlanStatus(summary=_summary(plan), source="settings", reasons=(_BY_HAND,))
+        self._plan = plan
+
+    def fail(self, error: AssistantError) -> None:
+        """No engine is left."""
+        self._refuse(error.info())
+
     # Requests.
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """The request's pieces; closing the iterator frees its slot in the engine.
 
-        A partial answer is continued by the model's template: the text is exact, its tokens are
-        read anew.
+        A partial answer whose tokens are known is continued exactly, else by the model's template:
+        then the text is exact and its tokens are read anew.
         """
-        if request.partial is not None:
+        if request.partial is not None and not _exact(request):
             request = structs.replace(continued(request, "template"), partial=None)
         answers = self._open(request.request_id, Generate(request))
         done = False
@@ -394,3 +522,29 @@ class LocalWorker:
         del self._answers[request_id]
         if not done:
             self._send(Abort(request_id))
+
+
+_BY_HAND = "It was moved while it was in use; the next load plans anew."
+
+
+def _summary(plan: EnginePlan) -> str:
+    layers = "all layers where a GPU is" if plan.gpu_layers < 0 else f"{plan.gpu_layers} GPU layers"
+    return f"{layers}, {plan.threads} threads, context {plan.context_limit}, {plan.kv_type} cache"
+
+
+def _exact(request: GenerateRequest) -> bool:
+    """Whether the engine can go on behind the very token."""
+    partial = request.partial
+    return bool(
+        partial and partial.tokens and len(partial.tokens) == partial.generated and request.n == 1
+    )
+
+
+def _nobody(_: EngineReport) -> None:
+    """Nobody listens yet."""
+
+
+def _request_id(order: Order) -> str:
+    if isinstance(order, Generate | Embed | Tokenize):
+        return order.request.request_id
+    return ""
