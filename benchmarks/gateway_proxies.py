@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ai_assistant.policy.egress.verify import verify
 from benchmarks import elsewhere, litellm_proxy
-from benchmarks.load import Load, crowd
+from benchmarks.crowd import Load, crowd
 from benchmarks.report import Record
 from benchmarks.servers import Server, free_port, launched
 

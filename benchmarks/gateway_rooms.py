@@ -26,7 +26,7 @@ from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.scheduler.settings import SchedulerSettings
 from ai_assistant.workers.local import LocalWorker
-from benchmarks.load import crowd
+from benchmarks.crowd import crowd
 from benchmarks.report import Record
 
 TOKENS = 16
