@@ -24,7 +24,7 @@ from ai_assistant.devices.gpus import Gpu, read_gpus
 from ai_assistant.devices.layout.predict import Bench, Layout
 from ai_assistant.devices.layout.room import Limits, memory
 from ai_assistant.devices.layout.room import measured as needs_of
-from ai_assistant.devices.layout.search import Wanted, best
+from ai_assistant.devices.layout.search import Wanted, best, reading
 from ai_assistant.devices.layout.words import where
 from ai_assistant.devices.plan import CHUNKS
 from ai_assistant.protocol.errors import EngineError
@@ -99,10 +99,8 @@ class Round:
 
     def layout(self, gpu_layers: int, **others: int) -> Layout:
         """With the machine's threads."""
-        return msgspec.convert(
-            {"gpu_layers": gpu_layers, "threads": self.machine.cores, "cells": CELLS, **others},
-            Layout,
-        )
+        given = {"gpu_layers": gpu_layers, "threads": self.machine.cores, "cells": CELLS, **others}
+        return reading(self.anatomy, msgspec.convert(given, Layout))
 
     def splits(self) -> None:
         """From none to all layers; large pieces, which are best where weights are fetched."""

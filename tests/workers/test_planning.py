@@ -80,12 +80,13 @@ def test_first_load_is_by_bytes(tmp_path: Path) -> None:
     assert planned.told.source == "bytes"
     assert "all on the GPU" in planned.told.summary
     assert planned.told.memory["CUDA0"] > 30 * MEGABYTE
-    assert planned.plan.load_mode == "read"
+    assert planned.plan.load_mode == "auto", "nothing stays in main memory"
 
 
 def test_gpu_without_room_is_left_alone(tmp_path: Path) -> None:
     planned = planner(tmp_path, Kernels(10 * MEGABYTE)).plan(starter())
     assert planned.plan.gpu_layers == 0
+    assert planned.plan.load_mode == "read", "prompts are fetched by the GPU"
     assert "all on the processor" in planned.told.summary
 
 

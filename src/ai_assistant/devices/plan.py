@@ -78,7 +78,7 @@ def plan_engine(
 
 def placed(plan: EnginePlan, layout: Layout) -> EnginePlan:
     """The plan with its weights where the layout says."""
-    mode: LoadMode = "read" if layout.gpu_layers and layout.host_buffers else "auto"
+    mode: LoadMode = "read" if layout.reads else "auto"
     return msgspec.structs.replace(
         plan,
         gpu_layers=layout.gpu_layers,

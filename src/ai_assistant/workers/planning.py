@@ -245,6 +245,7 @@ def layout_of(plan: EnginePlan, anatomy: ModelAnatomy, *, gpus: bool = True) -> 
         cells=plan.cells,
         kv_type=plan.kv_type,
         host_buffers=plan.host_buffers,
+        reads=plan.load_mode == "read",
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from ai_assistant.devices.layout.predict import Layout
 from ai_assistant.devices.layout.room import Limits, Needs, estimated, memory
-from ai_assistant.devices.layout.search import Wanted, spread
+from ai_assistant.devices.layout.search import Wanted, reading, spread
 from ai_assistant.protocol.layout import ModelAnatomy
 
 COMFORT = 8192
@@ -26,6 +26,7 @@ def by_bytes(
     rooms = tuple(max(room - needs.gpu, 0) for room in limits.gpus)
     for layout in _wishes(anatomy, wanted, gpus=bool(limits.gpus)):
         placed = spread(anatomy, layout, rooms)
+        placed = reading(anatomy, placed) if limits.gpus else placed
         if limits.hold(memory(anatomy, placed, needs)):
             return placed
     return None
@@ -62,7 +63,8 @@ def smaller(layout: Layout, anatomy: ModelAnatomy) -> Layout | None:
         return None
     if anatomy.experts and layout.gpu_layers > total and layout.feeds_on_cpu < total:
         apart = min(layout.feeds_on_cpu + less, total)
-        return msgspec.structs.replace(layout, feeds_on_cpu=apart)
+        return reading(anatomy, msgspec.structs.replace(layout, feeds_on_cpu=apart))
     left = max(min(layout.gpu_layers, total + 1) - less, 0)
     apart = layout.feeds_on_cpu if left else 0
-    return msgspec.structs.replace(layout, gpu_layers=left, on_gpus=(), feeds_on_cpu=apart)
+    less_of_it = msgspec.structs.replace(layout, gpu_layers=left, on_gpus=(), feeds_on_cpu=apart)
+    return reading(anatomy, less_of_it)

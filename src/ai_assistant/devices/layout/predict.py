@@ -35,6 +35,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     host_buffers: bool = True
     """Beside a GPU: weights in main memory lie where it fetches them quickly; else they are
     rearranged for the processor."""
+    reads: bool = False
+    """The file is read, not mapped: only so do those weights lie there."""
 
 
 class Factors(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,10 +113,17 @@ def layouts(
                 kv_type=kv_type,
             )
             placed = spread(anatomy, layout, rooms, bench)
+            placed = reading(anatomy, placed) if bench.gpus else placed
             yield placed
             plain = places[0] <= total and not places[1]
             if plain and bench.rearranged and threads == max(bench.cpu):
                 yield msgspec.structs.replace(placed, host_buffers=False)
+
+
+def reading(anatomy: ModelAnatomy, layout: Layout) -> Layout:
+    """Beside a GPU: read the file where weights stay in main memory, else map it."""
+    partial = layout.gpu_layers <= len(anatomy.layers) or layout.feeds_on_cpu > 0
+    return msgspec.structs.replace(layout, reads=partial)
 
 
 def _places(total: int, bench: Bench, fixed: int) -> Iterator[tuple[int, int]]:
