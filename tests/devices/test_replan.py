@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from ai_assistant.devices.replan import read_changes, replan, room_for_both, smaller_cache
+from ai_assistant.devices.replan import read_changes, replan, room_for_both
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
@@ -89,11 +89,3 @@ def test_room_is_counted_where_the_layers_go() -> None:
     assert not room_for_both(MODEL, plan, 4 * GIGABYTE, None)
     assert not room_for_both(MODEL, plan, 64 * GIGABYTE, 4 * GIGABYTE)
     assert room_for_both(MODEL, structs.replace(plan, gpu_layers=0), 64 * GIGABYTE, 0)
-
-
-def test_smaller_cache_holds_what_runs_and_every_context() -> None:
-    assert smaller_cache(PLAN, 1000) == {"cells": 8192}
-    assert smaller_cache(PLAN, 12000) == {"cells": 15104}
-    least = structs.replace(PLAN, cells=2048)
-    assert smaller_cache(least, 100) == {"kv_type": "q8_0"}
-    assert smaller_cache(structs.replace(least, kv_type="q4_0"), 100) is None

@@ -110,17 +110,6 @@ def _round_up(cells: int) -> int:
     return -(-cells // CELL_STEP) * CELL_STEP
 
 
-def smaller_cache(plan: EnginePlan, used: int) -> dict[str, Any] | None:
-    """Changes that give memory back and that `used` cells fit into; None: there are none.
-
-    No conversation's context becomes smaller: its answer would end sooner.
-    """
-    cells = _round_up(max(plan.cells // 2, used + used // 4, plan.context_limit))
-    if cells < plan.cells:
-        return {"cells": cells}
-    return {"kv_type": "q8_0"} if KV_BYTES[plan.kv_type] > KV_BYTES["q8_0"] else None
-
-
 SPARE = 512 << 20
 """For the kernels' working space and a second process."""
 

@@ -2,18 +2,14 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol, runtime_checkable
 
-from ai_assistant.devices.replan import smaller_cache
-from ai_assistant.protocol.errors import AssistantError, UnsupportedFeature
+from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.moves import How, MoveResult, MoveStep, Want
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.protocol.worker import Worker
-
-log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -75,24 +71,6 @@ class Mover:
                 moving.cancel()
             self._loaded.resized(name, want.need)
         yield result
-
-    async def shrink(self, name: str) -> bool:
-        """`easing.Shrinking`: memory is short, and what runs needs less KV cache than there is."""
-        try:
-            async with self._loaded.lend(name) as (_, worker):
-                engine = worker.status().engine
-                if engine is None or not isinstance(worker, Movable):
-                    return False
-                changes = smaller_cache(worker.plan, engine.cells_used - engine.cells_retained)
-            if changes is None:
-                return False
-            async with contextlib.aclosing(self.move(name, changes)) as steps:
-                async for _ in steps:
-                    pass
-        except AssistantError as error:
-            log.warning("%s stays as large as it is: %s", name, error.message)
-            return False
-        return True
 
 
 def way(wanted: How, *, room: bool) -> How:

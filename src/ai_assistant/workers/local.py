@@ -111,8 +111,10 @@ class LocalWorker:
         self._held: list[Order] | None = None
         """Orders that wait until it is known which engine gets them."""
         self._moving: asyncio.Task[MoveResult] | None = None
-        self.heard = 0.0
-        """When the engine last said something for a client, by the monotonic clock."""
+        self._heard = self.quiet = 0.0
+        """When the engine last said something for a client, by the monotonic clock; `quiet` for the
+        last time before a move, `resumed` for the first time after it."""
+        self.resumed: float | None = None
         self.word = asyncio.Event()
         self._restraint = Restraint()
         self._eased_slots = 0
@@ -342,7 +344,8 @@ class LocalWorker:
         """What the engine says."""
         match report:
             case Chunks(chunks):
-                self.heard = time.monotonic()
+                self._heard = time.monotonic()
+                self.resumed = self.resumed or self._heard
                 self.word.set()
                 for request_id, chunk in chunks:
                     self._answer(request_id, chunk)
@@ -364,7 +367,9 @@ class LocalWorker:
                 self._enter("ready")
                 self._pass_on_limit()
                 self._settled.set()
-            case Moved() | HandedOver() | TakenOver():
+            case Moved() | HandedOver():
+                self.quiet, self.resumed = self._heard, None
+            case TakenOver():
                 pass  # whoever asked hears it
             case LoadFailed(error):
                 if self._smaller:

@@ -50,8 +50,10 @@ class Host(Protocol):
     """The worker whose engine is changed."""
 
     name: str
-    heard: float
-    """When streams last said something."""
+    quiet: float
+    """When streams said something for the last time before they stood still."""
+    resumed: float | None
+    """When they did for the first time since; None: not yet."""
     word: asyncio.Event
     """Set whenever they do."""
 
@@ -90,7 +92,6 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     sequences: int
     restored: int
     bytes: int
-    quiet_since: float
 
 
 async def in_place(host: Host, plan: EnginePlan) -> MoveResult:
@@ -99,7 +100,6 @@ async def in_place(host: Host, plan: EnginePlan) -> MoveResult:
     host.hold()
     try:
         moved = await host.process.ask(Move(plan), Moved, PATIENCE)
-        quiet = host.heard
         if moved.error:
             raise from_info(moved.error)
         host.adopt(plan)
@@ -109,7 +109,7 @@ async def in_place(host: Host, plan: EnginePlan) -> MoveResult:
         model=host.name,
         how="in place",
         seconds=time.monotonic() - begun,
-        paused_seconds=await _pause(host, quiet, moved.sequences),
+        paused_seconds=await _pause(host, moved.sequences),
         sequences=moved.sequences,
         restored=moved.sequences,
     )
@@ -140,7 +140,6 @@ async def _hand_over(host: Host, new: EngineProcess, ready: Ready, loaded: float
         async with _folder() as folder:
             path = folder / "sequences"
             handed = await _handed(old, path)
-            quiet = host.heard
             taken = await _taken(host, new, ready, path)
         heir.set_result(new)
     except BaseException:
@@ -157,7 +156,6 @@ async def _hand_over(host: Host, new: EngineProcess, ready: Ready, loaded: float
         sequences=taken.sequences,
         restored=taken.restored,
         bytes=handed.bytes,
-        quiet_since=quiet,
     )
 
 
@@ -173,7 +171,6 @@ async def instead(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
         async with _folder() as folder:
             path = folder / "sequences"
             handed = await _handed(old, path)
-            quiet = host.heard
             await _end(old)
             loading = time.monotonic()
             try:
@@ -201,7 +198,6 @@ async def instead(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
         sequences=taken.sequences,
         restored=taken.restored,
         bytes=handed.bytes,
-        quiet_since=quiet,
     )
     return await _result(host, "instead", begun, found)
 
@@ -269,7 +265,7 @@ async def _kill(new: EngineProcess) -> None:
 
 
 async def _result(host: Host, how: str, begun: float, taken: Taken) -> MoveResult:
-    paused = await _pause(host, taken.quiet_since, taken.sequences)
+    paused = await _pause(host, taken.sequences)
     fields = {
         "model": host.name,
         "how": how,
@@ -283,14 +279,14 @@ async def _result(host: Host, how: str, begun: float, taken: Taken) -> MoveResul
     return msgspec.convert(fields, MoveResult)
 
 
-async def _pause(host: Host, since: float, sequences: int) -> float:
+async def _pause(host: Host, sequences: int) -> float:
     """How long the streams were silent, seen from here."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FIRST_WORD):
-            while sequences and host.heard <= since:
+            while sequences and host.resumed is None:
                 host.word.clear()
                 await host.word.wait()
-    return max(host.heard - since, 0.0) if sequences else 0.0
+    return max(host.resumed - host.quiet, 0.0) if sequences and host.resumed else 0.0
 
 
 @contextlib.asynccontextmanager
