@@ -136,7 +136,7 @@ def measured(model: Path) -> Learned:
     """The speeds of a model on this machine, as a real node tells them of real answers."""
     learned = Learned(reading=True)
     with running(model) as client:
-        for size, crowd in ((60, 1), (400, 1), (150, 2), (60, 4), (250, 1)):
+        for size, crowd in ((60, 1), (400, 1), (250, 1), (100, 2), (100, 4)):
             told: list[dict[str, Any]] = []
             threads = [
                 threading.Thread(target=lambda: told.append(answer(client, size)))  # noqa: B023
@@ -147,7 +147,8 @@ def measured(model: Path) -> Learned:
             for thread in threads:
                 thread.join()
             for timings in told:
-                learned.note_first(timings["prompt_n"], timings["prompt_ms"] / 1000)
+                seconds = timings["prompt_ms"] / 1000
+                learned.note_first(timings["prompt_n"], seconds, crowd - 1)
                 learned.note_pace(timings["predicted_per_token_ms"] / 1000, crowd - 1)
     return learned
 
@@ -167,9 +168,9 @@ _words = itertools.count()
 
 
 def answer(client: httpx.Client, size: int) -> dict[str, Any]:
-    """The timings of one answer of 32 tokens to a prompt of about so many, never seen before."""
+    """The timings of one answer of 48 tokens to a prompt of about so many, never seen before."""
     text = f"{next(_words)} " + "the boat went out in the rain and " * (size // 8)
-    body = {"messages": [{"role": "user", "content": text}], "max_tokens": 32, "ignore_eos": True,
+    body = {"messages": [{"role": "user", "content": text}], "max_tokens": 48, "ignore_eos": True,
             "timings": True}  # fmt: skip
     reply = client.post("/v1/chat/completions", json=body)
     reply.raise_for_status()

@@ -147,11 +147,20 @@ def test_a_crowd_makes_tokens_slower() -> None:
     assert learned.pace(6).tpot == pytest.approx(0.022, rel=0.01)
 
 
+def test_a_crowd_is_not_taken_for_a_slow_worker() -> None:
+    learned = Learned(reading=True)
+    for tokens, crowd in ((100, 0), (1000, 0), (300, 3), (800, 3), (300, 1), (500, 0)):
+        learned.note_first(tokens, (0.1 + tokens * 0.001) * (1 + 0.5 * crowd), crowd)
+    alone, beside = learned.pace(0), learned.pace(3)
+    assert alone.per_prompt_token == pytest.approx(0.001, rel=0.01)
+    assert beside.per_prompt_token == pytest.approx(0.0025, rel=0.02)
+
+
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1e5)), max_size=30))
 def test_whatever_was_seen_predictions_are_possible(seen: list[tuple[int, float]]) -> None:
     learned = Learned(reading=True)
     for tokens, seconds in seen:
-        learned.note_first(tokens, seconds)
+        learned.note_first(tokens, seconds, tokens % 3)
     pace = learned.pace(3)
     assert pace.first is None or pace.first >= -1e-6
     assert pace.per_prompt_token is None or pace.per_prompt_token >= 0

@@ -33,6 +33,7 @@ from ai_assistant.scheduler.settings import SchedulerSettings
 DEFAULT_ALIAS = "default"
 """A name for whichever model is the default."""
 _ONLY = "the model of that name"
+_LONGEST_LOAD = 1800.0
 
 
 class Place:
@@ -54,11 +55,11 @@ class Place:
         usage, timings = chunk.usage, chunk.timings
         if usage is None or timings is None:
             return
-        computed = max(usage.prompt_tokens - usage.cached_tokens, 0)
-        self.learned.note_first(computed, timings.prefill_ms / 1000)
+        computed, others = max(usage.prompt_tokens - usage.cached_tokens, 0), self.in_use - 1
+        self.learned.note_first(computed, timings.prefill_ms / 1000, others)
         if usage.completion_tokens > 1 and timings.decode_ms > 0:
             seconds = timings.decode_ms / 1000 / (usage.completion_tokens - 1)
-            self.learned.note_pace(seconds, self.in_use)
+            self.learned.note_pace(seconds, others)
         spent = (timings.prefill_ms + timings.decode_ms) / 1000
         self.answer_seconds += (spent - self.answer_seconds) * (0.2 if self.answer_seconds else 1)
 
@@ -145,15 +146,17 @@ class Scheduler:
             return await worker.tokenize(request)
 
     @asynccontextmanager
-    async def _lease(self, name: str, *, patient: bool = False) -> AsyncGenerator[Worker, None]:
+    async def _lease(
+        self, name: str, *, patient: bool = False, wait: float | None = None
+    ) -> AsyncGenerator[Worker, None]:
         """The model's worker, loaded, and kept in memory for as long as the lease lasts.
 
-        `patient`: nobody should make room for it.
+        `patient`: nobody should make room for it. `wait`: seconds that its load may take.
         """
         if self._closing:
             raise ShuttingDown("The node is shutting down; ask again when it is back.")
         place = self._find(name)
-        deadline = time.monotonic() + self._load_wait_seconds
+        deadline = time.monotonic() + (self._load_wait_seconds if wait is None else wait)
         async with self._changed:
             await self._make_resident(place, deadline, patient=patient)
             place.in_use += 1
@@ -382,7 +385,7 @@ class Scheduler:
 
     async def _warm(self, name: str) -> None:
         with suppress(AssistantError):
-            async with self._lease(name, patient=True):
+            async with self._lease(name, patient=True, wait=_LONGEST_LOAD):
                 pass
 
     def status(self) -> NodeStatus:

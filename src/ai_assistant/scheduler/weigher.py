@@ -154,10 +154,11 @@ class Weigher:
         self._usual[name] = old + _NEWEST * (usage.completion_tokens - old)
         if learned is None:  # The scheduler notes what our own engines do.
             return
-        learned.note_first(max(usage.prompt_tokens - usage.cached_tokens, 0), ended.waited)
+        computed = max(usage.prompt_tokens - usage.cached_tokens, 0)
+        crowd = one.remote.facts().in_flight if one.remote else 0
+        learned.note_first(computed, ended.waited, crowd)
         if last.timings and usage.completion_tokens > 1 and last.timings.decode_ms > 0:
             seconds = last.timings.decode_ms / 1000 / (usage.completion_tokens - 1)
-            crowd = one.remote.facts().in_flight if one.remote else 1
             learned.note_pace(seconds, crowd)
 
 

@@ -12,6 +12,10 @@ _PROMPTS_DIFFER = 32.0
 _CROWDS_DIFFER = 0.3
 """The same of how many answers ran at once."""
 _STEEPEST = 1e3
+_SHORTEST = 1e-4
+"""Seconds; what is shorter is no measure for anything."""
+_MOST_TIMES = 100.0
+"""As long as alone; what is more has other reasons than the crowd."""
 
 Sums = tuple[float, float, float, float, float]
 """Of ones, x, y, x squared, x times y."""
@@ -43,6 +47,10 @@ class Line:
         slope = min(max((sum_xy / count - mean_x * mean_y) / variance, 0.0), steepest)
         return mean_y - slope * mean_x, slope
 
+    def through_origin(self) -> float:
+        """The slope of a line that begins at 0; not below 0."""
+        return max(self.sums[4] / self.sums[3], 0.0) if self.sums[3] > 0 else 0.0
+
     @property
     def middle(self) -> float:
         """The mean `x`."""
@@ -56,15 +64,23 @@ class Learned:
         """`reading`: where all prompts are of one length, all of the time was for them."""
         self._reading = reading
         self._first = Line(_PROMPTS_DIFFER)
+        self._crowded = Line(_CROWDS_DIFFER)
+        """How many times as long a first token took beside others."""
         self._tpot = Line(_CROWDS_DIFFER)
         self._load: float | None = None
 
-    def note_first(self, computed: int, seconds: float) -> None:
-        """A prompt with so many tokens to compute gave its first token after so long."""
-        self._first.note(computed, seconds)
+    def note_first(self, computed: int, seconds: float, crowd: int = 0) -> None:
+        """A prompt with so many tokens to compute gave its first token after so long, beside so
+        many others."""
+        alone = self._alone()
+        expected = alone[0] + (alone[1] or 0.0) * computed if alone else 0.0
+        if crowd and expected > _SHORTEST:
+            self._crowded.note(crowd, min(seconds / expected, _MOST_TIMES) - 1)
+        else:
+            self._first.note(computed, seconds)
 
     def note_pace(self, seconds: float, crowd: int) -> None:
-        """With so many answers at once, one took so long for each token after the first."""
+        """Beside so many others an answer took so long for each token after the first."""
         self._tpot.note(crowd, seconds)
 
     def note_load(self, seconds: float) -> None:
@@ -76,24 +92,44 @@ class Learned:
         """What is known, for one more answer beside so many."""
         found = self._tpot.fit()
         tpot = found and found[0] + (found[1] or 0.0) * (crowd if found[1] is not None else 0)
-        first = self._first.fit()
+        first = self._alone()
         if first is None:
             return Pace(tpot=tpot, load=self._load)
         height, slope = first
-        if slope is None and self._reading and self._first.middle > _PROMPTS_DIFFER:
-            height, slope = 0.0, height / self._first.middle
-        return Pace(first=height, per_prompt_token=slope, tpot=tpot, load=self._load)
+        times = 1 + self._crowded.through_origin() * crowd
+        return Pace(
+            first=height * times,
+            per_prompt_token=None if slope is None else slope * times,
+            tpot=tpot,
+            load=self._load,
+        )
+
+    def _alone(self) -> tuple[float, float | None] | None:
+        """Seconds of a first token, and for each token that is read, with nobody else there."""
+        found = self._first.fit()
+        if found and found[1] is None and self._reading and self._first.middle > _PROMPTS_DIFFER:
+            return 0.0, found[0] / self._first.middle
+        return found
 
     # Kept over a restart.
 
     def state(self) -> "LearnedState":
         """Everything, as data."""
-        return LearnedState(first=self._first.sums, tpot=self._tpot.sums, load=self._load)
+        return LearnedState(
+            first=self._first.sums,
+            crowded=self._crowded.sums,
+            tpot=self._tpot.sums,
+            load=self._load,
+        )
 
     def restore(self, state: "LearnedState") -> None:
         """The opposite; figures that cannot be are left out."""
-        for line, sums in ((self._first, state.first), (self._tpot, state.tpot)):
-            if all(0 <= value < 1e15 for value in sums):
+        for line, sums in (
+            (self._first, state.first),
+            (self._crowded, state.crowded),
+            (self._tpot, state.tpot),
+        ):
+            if all(abs(value) < 1e15 for value in sums) and sums[0] >= 0:
                 line.sums = sums
         if state.load is not None and 0 < state.load < 1e6:
             self._load = state.load
@@ -103,5 +139,6 @@ class LearnedState(msgspec.Struct, frozen=True, kw_only=True):
     """What was learned, as data."""
 
     first: Sums
+    crowded: Sums
     tpot: Sums
     load: float | None = None
