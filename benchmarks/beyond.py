@@ -45,7 +45,8 @@ def main() -> None:
         _child(*arguments.child, arguments.tokens, arguments.threads, arguments.resident)
         return
     path = BENCH / "models" / f"{arguments.model}.gguf"
-    publish("beyond", *_measured(path, arguments.tokens, arguments.threads))
+    records, notes = _measured(path, arguments.tokens, arguments.threads)
+    publish("beyond", records, notes=notes)
 
 
 def _measured(path: Path, tokens: int, threads: int) -> tuple[list[Record], list[str]]:
