@@ -210,6 +210,8 @@ def test_the_system_is_set_and_put_back(xeon: LiveMachine, journal: Journal):
     keeper.close()
     assert xeon.read(LIMIT) == "95000000"
     assert journal.read() is None
+    keeper.set_mode("60 W")  # one that was on its way
+    assert xeon.read(LIMIT) == "95000000"
 
 
 def test_what_a_dead_node_left_is_put_back_at_the_next_start(xeon: LiveMachine, journal: Journal):

@@ -27,7 +27,7 @@ class Kept:
     def __init__(self) -> None:
         self.told = PowerStatus(mode="max", watts=31.5, joules_per_token=0.25, joules=900.0)
 
-    def look(self) -> PowerStatus:
+    async def look(self) -> PowerStatus:
         return self.told
 
     async def change(self, mode: str) -> None:

@@ -13,7 +13,7 @@ from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.power import PowerStatus
 from ai_assistant.protocol.requests import Priority
 
-Look = Callable[[], PowerStatus]
+Look = Callable[[], Awaitable[PowerStatus]]
 Change = Callable[[str], Awaitable[None]]
 """Raises `InvalidRequest` for what is no mode, or none that can be kept here."""
 
@@ -48,4 +48,4 @@ class _Power:
             if caller.ceiling is not Priority.INTERACTIVE or caller.models:
                 raise KeyTooWeak("This key is limited: it may not change the power of the node.")
             await self._change(decode(_bodies, await exchange.body()).mode)
-        await exchange.send_object(self._look())
+        await exchange.send_object(await self._look())

@@ -34,37 +34,53 @@ def keeper_here(settings: PowerSettings, data: Path) -> Keeper:
 class NodePower:
     """Engines come and go; each hears what holds now."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, make: Callable[[], Keeper]) -> None:
+        """`make` looks for sensors and drivers, in a thread: nobody waits for it."""
+        self._make = make
+        self._keeper: Keeper | None = None
+        self._made: asyncio.Future[Keeper] = asyncio.get_running_loop().create_future()
+        self._restraint = Restraint()
         self._workers: weakref.WeakSet[LocalWorker] = weakref.WeakSet()
 
     def add(self, worker: LocalWorker) -> None:
         """A worker that was made."""
         self._workers.add(worker)
-        worker.limit(self._keeper.restraint)
+        worker.limit(self._restraint)
 
-    def status(self) -> PowerStatus:
-        """Power and heat as they are now."""
-        return self._keeper.status()
+    def status(self) -> PowerStatus | None:
+        """Power and heat as they are now; None before the machine has been looked at."""
+        return self._made.result().status() if self._made.done() else None
+
+    async def look(self) -> PowerStatus:
+        """The same, after that."""
+        return (await asyncio.shield(self._made)).status()
 
     async def change(self, mode: str) -> None:
         """Use another mode from now on. Raises `InvalidRequest`."""
-        await change_mode(self._keeper, mode, self._tell)
+        await change_mode(await asyncio.shield(self._made), mode, self._tell)
 
     @asynccontextmanager
     async def kept(self, status: Callable[[], NodeStatus]) -> AsyncGenerator[None]:
         """For the life of the context; at its end the system is as it was before."""
-        await asyncio.to_thread(self._keeper.start)
-        self._tell(self._keeper.restraint)
-        watching = asyncio.create_task(watch(self._keeper, lambda: _written(status()), self._tell))
+        keeping = asyncio.create_task(self._keep(status))
         try:
             yield
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
-            await asyncio.to_thread(self._keeper.close)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            if self._keeper:
+                await asyncio.to_thread(self._keeper.close)
+
+    async def _keep(self, status: Callable[[], NodeStatus]) -> None:
+        # From its start on there may be something to put back: it must be known before.
+        self._keeper = keeper = await asyncio.to_thread(self._make)
+        await asyncio.to_thread(keeper.start)
+        self._made.set_result(keeper)
+        self._tell(keeper.restraint)
+        await watch(keeper, lambda: _written(status()), self._tell)
 
     def _tell(self, restraint: Restraint) -> None:
+        self._restraint = restraint
         for worker in self._workers:
             worker.limit(restraint)
 

@@ -46,6 +46,7 @@ class Keeper:
         self._settings = settings
         self._cores, self._saturating = cores, saturating
         self._lock = threading.Lock()
+        self._closed = False
         cards = machine.cards()
         power = read_power(machine, cards)
         self._on_gpu = bool(cards)
@@ -117,8 +118,9 @@ class Keeper:
         return self._told
 
     def close(self) -> None:
-        """Put the system back as it was."""
+        """Put the system back as it was; from now on it stays so."""
         with self._lock:
+            self._closed = True
             self._undo()
 
     def _use(self, mode: Mode) -> None:
@@ -164,7 +166,7 @@ class Keeper:
     def _set_system(self, mode: Mode) -> None:
         """Back to how it was, and from there to what the mode asks for."""
         self._undo()
-        if not self._settings.change_system or not self._is_free():
+        if not self._settings.change_system or self._closed or not self._is_free():
             return
         steps = plan_steps(self._machine, levers(self._machine, mode, self._machine.cards()))
         done = self._safely(lambda: apply(self._machine, steps, self._journal, held=True))
