@@ -182,12 +182,14 @@ class Measuring:
         )
         first = structs.replace(whole, tensor_split=_only(0, ways.gpus))
         mixed = self._costs(structs.replace(first, feeds_on_cpu=ALL), ways.gpus[0])
+        # Here the processor computes prompts too: a line through smaller steps is enough.
+        apart = structs.replace(basis, host_buffers=False, chunk=min(ways.chunk, 512))
         half = structs.replace(first, gpu_layers=self._layers[1] // 2 + 1)
         return Bench(
             cpu=cpu,
             gpus=gpus,
             mixed=mixed,
-            rearranged=self._costs(structs.replace(basis, host_buffers=False), "CPU"),
+            rearranged=self._costs(apart, "CPU"),
             crossing=self._beyond(half, cpu[most], gpus[0], gpus[0]),
             between=self._between(whole, gpus) if len(gpus) > 1 else FREE,
         )
