@@ -9,7 +9,7 @@ import msgspec
 
 from ai_assistant.jobs.ports import Call
 from ai_assistant.jobs.results import Answered
-from ai_assistant.protocol.errors import AssistantError, Unavailable
+from ai_assistant.protocol.errors import AssistantError, RateLimited, Unavailable
 
 Reply = Callable[[Call, int], AssistantError | None]
 """What happens to a call at its n-th try: an error, or an answer."""
@@ -21,8 +21,8 @@ class FakeDesk:
 
     reply: Reply = lambda _call, _try: None
     places: int = 4
-    limit: Callable[[], Unavailable | None] | None = None
-    """Why the owner must wait."""
+    enough: Callable[[str], bool] = lambda _owner: False
+    """Whether that owner must wait."""
     gate: asyncio.Event | None = None
     """Answers wait for it."""
     calls: list[Call] = field(default_factory=list[Call])
@@ -48,7 +48,7 @@ class FakeDesk:
         return Answered(status=200, body=msgspec.json.encode(body), request_id=call.request_id)
 
     def limited(self, owner: str) -> Unavailable | None:
-        return self.limit() if self.limit else None
+        return RateLimited("Enough.", retry_after=30) if self.enough(owner) else None
 
     def failure(self, error: AssistantError, request_id: str) -> Answered:
         body = {"error": {"code": error.code, "message": error.message}}

@@ -1,0 +1,88 @@
+"""Lines of batches count against their owner's limits: they wait, and nobody else for them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.fakes.fake_desk import FakeDesk
+from tests.fakes.fake_service import FakeService
+from tests.fakes.hand_clock import until
+from tests.jobs.bench_house import CHAT, House, many, names
+
+from ai_assistant.gateway.access.access import Access
+from ai_assistant.gateway.desk import Desk
+from ai_assistant.gateway.keys import read_key
+from ai_assistant.gateway.sender import write_owner
+from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.jobs.ports import Call
+from ai_assistant.protocol.errors import RateLimited
+
+BODY = b'{"model": "starter", "messages": [{"role": "user", "content": "hi"}]}'
+
+
+def call(owner: str, number: int) -> Call:
+    return Call(endpoint=CHAT, body=BODY, owner=owner, request_id=f"b-{number}")
+
+
+def test_a_line_over_the_limit_is_not_answered_and_not_failed() -> None:
+    line = "k name=ann requests-per-minute=1"
+    settings = GatewaySettings(api_keys=(line,))
+    access = Access(settings.api_keys)
+    desk = Desk(FakeService(), settings, access=access)
+    owner = write_owner(read_key(line))
+
+    async def ask() -> None:
+        assert desk.limited(owner) is None
+        assert (await desk.answer(call(owner, 1))).status == 200
+        limited = desk.limited(owner)
+        assert limited is not None
+        assert 50 < (limited.retry_after or 0) <= 60
+        with pytest.raises(RateLimited) as refused:
+            await desk.answer(call(owner, 2))
+        assert refused.value.retry_after
+
+    asyncio.run(ask())
+
+
+def test_a_line_of_a_key_that_was_taken_away_is_refused(tmp_path: Path) -> None:
+    owner = write_owner(read_key("k name=gone"))
+    stored = owner.replace('"stored":false', '"stored":true')
+    assert stored != owner
+    service = FakeService()
+    desk = Desk(service, GatewaySettings(), access=Access((), keys=tmp_path / "keys.json"))
+
+    async def ask() -> None:
+        assert (await desk.answer(call(stored, 1))).status == 401
+        assert desk.limited(stored) is None
+
+    asyncio.run(ask())
+    assert service.asked == []
+
+
+def test_lines_wait_while_their_owner_has_had_enough_and_others_go_on(tmp_path: Path) -> None:
+    left = {"ann": 2, "bob": 99}
+
+    def reply(asked: Call, _try: int) -> RateLimited | None:
+        left[asked.owner] -= 1
+        return RateLimited("Enough.", retry_after=30) if left[asked.owner] < 0 else None
+
+    desk = FakeDesk(reply=reply, places=2, enough=lambda owner: left[owner] <= 0)
+    house = House(tmp_path, desk)
+    ann, bob = house.add(many(6), owner="ann"), house.add(many(6), owner="bob")
+
+    async def work() -> None:
+        async with house.running(ann) as hers:
+            await until(lambda: (hold := house.stages.hold(ann)) and hold.reason == "limit")
+            assert not hers.done()
+            async with house.running(bob) as his:
+                assert await asyncio.wait_for(his, 10) == "completed"
+            left["ann"] = 99
+            while not hers.done():
+                await house.clock.turn_to(house.clock.now() + 30)
+            assert hers.result() == "completed"
+
+    asyncio.run(work())
+    for name in (ann, bob):
+        assert names(house.output(name)) == [f"r{i}" for i in range(6)]
+        assert house.errors(name) == []
+    house.database.close()
