@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -84,7 +83,6 @@ class Planner:
         self.cores = read_cpu().compute_cores
         self._none = False
         self._known: dict[str, Known] = {}
-        self._lock = threading.Lock()
         self._saved_at = time.monotonic()
 
     def gpus(self) -> tuple[Gpu, ...]:
