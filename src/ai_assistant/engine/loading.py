@@ -61,8 +61,8 @@ def load(plan: EnginePlan, tell: Tell) -> Model:
     try:
         # By itself libllama reads a mapped file on one thread before it does anything else.
         maps = ahead and placement.load_mode in ("auto", "mmap")
-        with unpopulated() if maps else nullcontext():
-            model = _load(plan, placement, progress.taken)
+        with unpopulated() if maps else nullcontext(_nothing) as mapped:
+            model = _load(plan, placement, _first(mapped, progress.taken))
         if ahead:
             ahead.wait()
         return model
@@ -91,12 +91,30 @@ def _load(plan: EnginePlan, placement: Placement, tell: Tell) -> Model:
     )
 
 
+def _first(act: Callable[[], None], tell: Tell) -> Tell:
+    """`tell`, and `act` before it the first time: then the file is mapped, and nothing is read."""
+    acted = False
+
+    def heard(done: float) -> None:
+        nonlocal acted
+        if not acted:
+            acted = True
+            act()
+        tell(done)
+
+    return heard
+
+
+def _nothing() -> None:
+    """There is nothing to undo."""
+
+
 def _load_a_part(plan: EnginePlan, placement: Placement, tell: Tell) -> Model:
     """The file is mapped; what stays is read, the rest when it is needed."""
     placement = msgspec.structs.replace(placement, load_mode="mmap")
     plan = msgspec.structs.replace(plan, gpu_layers=0, share_weights=True)
-    with unpopulated():
-        model = _load(plan, placement, lambda done: tell(done / 2))
+    with unpopulated() as mapped:
+        model = _load(plan, placement, _first(mapped, lambda done: tell(done / 2)))
     model.beyond = Beyond(plan.model_path, model.layers, plan.resident_bytes)
     if model.beyond.division.bytes_streamed:
         model.watch = model.beyond.watch

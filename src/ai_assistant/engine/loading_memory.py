@@ -5,7 +5,7 @@ and whether there is room or not. Memory that is locked as it is touched is not 
 import ctypes
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 _FUTURE, _ON_FAULT = 2, 4
@@ -13,15 +13,16 @@ _FUTURE, _ON_FAULT = 2, 4
 
 
 @contextmanager
-def unpopulated() -> Generator[bool]:
-    """While the body runs, mappings stay empty; False where this process may not lock so much."""
+def unpopulated() -> Generator[Callable[[], None]]:
+    """New mappings stay empty, where this process may lock memory, until the body ends or calls
+    what it gets: as soon as the file is mapped, since what is locked cannot be given up."""
     if sys.platform != "linux" or not _may_lock():
-        yield False
+        yield lambda: None
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    done = libc.mlockall(_FUTURE | _ON_FAULT) == 0
+    libc.mlockall(_FUTURE | _ON_FAULT)
     try:
-        yield done
+        yield lambda: libc.munlockall()
     finally:
         libc.munlockall()
 
