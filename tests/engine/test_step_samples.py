@@ -1,8 +1,9 @@
 """Steps are told of once, and only where their time is all their own."""
 
+from tests.fakes.full_gpu import STATUS
+
 from ai_assistant.engine.statistics import SAMPLES, Statistics
 from ai_assistant.protocol.frames import Report, StepSample, pack, unpack_report
-from tests.fakes.full_gpu import STATUS
 
 
 def test_steps_after_waited_for_steps_are_told_once() -> None:
