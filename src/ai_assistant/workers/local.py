@@ -60,6 +60,7 @@ from ai_assistant.protocol.status import (
 )
 from ai_assistant.workers import moving
 from ai_assistant.workers.engine_process import EngineProcess
+from ai_assistant.workers.line import Line
 from ai_assistant.workers.remote.continuing import continued
 
 log = logging.getLogger(__name__)
@@ -107,15 +108,8 @@ class LocalWorker:
         self._refused: ErrorInfo | None = None
         self._state: ModelState = "unloaded"
         self.name = model.id
-        self._process: EngineProcess | None = None
-        self._held: list[Order] | None = None
-        """Orders that wait until it is known which engine gets them."""
+        self.line = Line()
         self._moving: asyncio.Task[MoveResult] | None = None
-        self._heard = self.quiet = 0.0
-        """When the engine last said something for a client, by the monotonic clock; `quiet` for the
-        last time before a move, `resumed` for the first time after it."""
-        self.resumed: float | None = None
-        self.word = asyncio.Event()
         self._restraint = Restraint()
         self._eased_slots = 0
         self._serving: asyncio.Task[None] | None = None
@@ -156,11 +150,11 @@ class LocalWorker:
         if self._moving:
             self._moving.cancel()
             await asyncio.wait([self._moving])
-        process, serving = self._process, self._serving
+        process, serving = self.line.process, self._serving
         if process and process.alive:
             # One that loads has nothing to drain and reads no orders.
             if drain and self._state == "ready":
-                self._send(Shutdown(drain=True))
+                self.line.send(Shutdown(drain=True))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(process.ended(), DRAIN_SECONDS)
             process.kill()
@@ -211,16 +205,20 @@ class LocalWorker:
         """Memory is short: so much for the tier in RAM, and so many slots, from now on; 0 slots: as
         planned. An engine that starts again starts as planned."""
         self._eased_slots = slots
-        if self._process and self._state == "ready" and not self._plan.embedding:
-            self._process.send(Ease(warm_bytes))
+        if self.line.process and self._state == "ready" and not self._plan.embedding:
+            self.line.process.send(Ease(warm_bytes))
             self._pass_on_limit(always=True)
 
     def _pass_on_limit(self, *, always: bool = False) -> None:
         """To an engine that listens; a new one knows no limits."""
-        if self._process and self._state == "ready" and (always or self._restraint != Restraint()):
+        if (
+            self.line.process
+            and self._state == "ready"
+            and (always or self._restraint != Restraint())
+        ):
             both = [one for one in (self._restraint.slots, self._eased_slots) if one]
             slots = min(both, default=0)
-            self._process.send(Limit(structs.replace(self._restraint, slots=slots)))
+            self.line.process.send(Limit(structs.replace(self._restraint, slots=slots)))
 
     # The engine process.
 
@@ -272,8 +270,8 @@ class LocalWorker:
         try:
             return await self._run_engine()
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
-            if self._process:
-                self._process.kill()
+            if self.line.process:
+                self.line.process.kill()
             self._complaints.append(f"it could not be run: {error}")
             return self._bury(1)
 
@@ -281,7 +279,7 @@ class LocalWorker:
         """One process from start to end, or those that followed it in a move; the last one's death
         as an error if it was not asked for."""
         self._complaints.clear()
-        self._process = engine = await self._launch(self._plan)
+        self.line.process = engine = await self._launch(self._plan)
         engine.hear = self.hear
         if self._stopping:
             engine.kill()
@@ -320,33 +318,11 @@ class LocalWorker:
             self._deaths.popleft()
         return len(self._deaths) > self._max_restarts or self._failed_loads > FAILED_LOADS
 
-    def _send(self, order: Order) -> None:
-        if self._held is not None and self._keep(order):
-            return
-        if self._process:
-            self._process.send(order)
-
-    def _keep(self, order: Order) -> bool:
-        """Whether the order is for later only: requests are, and what is given up goes to both."""
-        assert self._held is not None
-        if isinstance(order, Generate | Embed | Tokenize):
-            self._held.append(order)
-            return True
-        if isinstance(order, Abort):
-            ours = [o for o in self._held if _request_id(o) == order.request_id]
-            self._held = [one for one in self._held if one not in ours]
-            if ours:
-                return True
-            self._held.append(order)
-        return False
-
     def hear(self, report: EngineReport) -> None:
         """What the engine says."""
         match report:
             case Chunks(chunks):
-                self._heard = time.monotonic()
-                self.resumed = self.resumed or self._heard
-                self.word.set()
+                self.line.note_words()
                 for request_id, chunk in chunks:
                     self._answer(request_id, chunk)
             case Embedded(request_id, embeddings):
@@ -368,7 +344,7 @@ class LocalWorker:
                 self._pass_on_limit()
                 self._settled.set()
             case Moved() | HandedOver():
-                self.quiet, self.resumed = self._heard, None
+                self.line.note_silence()
             case TakenOver():
                 pass  # whoever asked hears it
             case LoadFailed(error):
@@ -397,7 +373,7 @@ class LocalWorker:
         `how` is asked only where weights are laid out anew; `auto` means beside. Raises
         `AssistantError`, and then the old plan is still in use.
         """
-        if self._state != "ready" or self._process is None:
+        if self._state != "ready" or self.line.process is None:
             raise ModelLoading(f"{self.name} is not loaded: nothing runs that could be moved.")
         if self._moving:
             raise Overloaded(f"{self.name} is being moved already.", retry_after=5)
@@ -425,12 +401,6 @@ class LocalWorker:
             return await moving.instead(self, plan, tell)
         return await moving.beside(self, plan, tell)
 
-    @property
-    def process(self) -> EngineProcess:
-        """The engine as it runs."""
-        assert self._process
-        return self._process
-
     async def launch(self, plan: EnginePlan) -> EngineProcess:
         """Another engine; raises `ModelLoadFailed`."""
         try:
@@ -438,19 +408,9 @@ class LocalWorker:
         except OSError as error:
             raise ModelLoadFailed(f"No second engine could be started: {error}") from error
 
-    def hold(self) -> None:
-        """Keep new requests back."""
-        self._held = []
-
-    def let_go(self) -> None:
-        """Send them on, to whoever is the engine now."""
-        held, self._held = self._held or [], None
-        for order in held:
-            self._send(order)
-
     def succeed(self, process: EngineProcess, ready: Ready) -> None:
         """This is the engine from now on."""
-        self._process, self._engine = process, ready.status
+        self.line.process, self._engine = process, ready.status
         self._complaints = process.complaints
         self._pass_on_limit()
         self.adopt(process.plan)
@@ -520,13 +480,13 @@ class LocalWorker:
             raise self._error or EngineDied("The engine is starting again.", retry_after=2)
         answers: asyncio.Queue[Answer] = asyncio.Queue()
         self._answers[request_id] = answers
-        self._send(order)
+        self.line.send(order)
         return answers
 
     def _close(self, request_id: str, done: bool) -> None:
         del self._answers[request_id]
         if not done:
-            self._send(Abort(request_id))
+            self.line.send(Abort(request_id))
 
 
 _BY_HAND = "It was moved while it was in use; the next load plans anew."
@@ -547,9 +507,3 @@ def _exact(request: GenerateRequest) -> bool:
 
 def _nobody(_: EngineReport) -> None:
     """Nobody listens yet."""
-
-
-def _request_id(order: Order) -> str:
-    if isinstance(order, Generate | Embed | Tokenize):
-        return order.request.request_id
-    return ""

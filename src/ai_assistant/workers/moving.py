@@ -34,6 +34,7 @@ from ai_assistant.protocol.frames import (
 )
 from ai_assistant.protocol.moves import MoveResult, MoveStep
 from ai_assistant.workers.engine_process import EngineProcess
+from ai_assistant.workers.line import Line
 
 log = logging.getLogger(__name__)
 
@@ -50,27 +51,11 @@ class Host(Protocol):
     """The worker whose engine is changed."""
 
     name: str
-    quiet: float
-    """When streams said something for the last time before they stood still."""
-    resumed: float | None
-    """When they did for the first time since; None: not yet."""
-    word: asyncio.Event
-    """Set whenever they do."""
-
-    @property
-    def process(self) -> EngineProcess: ...
+    line: Line
 
     async def launch(self, plan: EnginePlan) -> EngineProcess: ...
 
     def hear(self, report: EngineReport) -> None: ...
-
-    def hold(self) -> None:
-        """Keep new requests back."""
-        ...
-
-    def let_go(self) -> None:
-        """Send them on, to whoever is the engine now."""
-        ...
 
     def succeed(self, process: EngineProcess, ready: Ready) -> None:
         """This is the engine from now on."""
@@ -97,14 +82,14 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 async def in_place(host: Host, plan: EnginePlan) -> MoveResult:
     """A new KV cache, or new settings. Raises `AssistantError`: then the old plan goes on."""
     begun = time.monotonic()
-    host.hold()
+    host.line.hold()
     try:
-        moved = await host.process.ask(Move(plan), Moved, PATIENCE)
+        moved = await _engine(host).ask(Move(plan), Moved, PATIENCE)
         if moved.error:
             raise from_info(moved.error)
         host.adopt(plan)
     finally:
-        host.let_go()
+        host.line.let_go()
     return MoveResult(
         model=host.name,
         how="in place",
@@ -125,7 +110,7 @@ async def beside(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
         tell(MoveStep(phase="handing over", progress=1.0))
         taken = await _shielded(_hand_over(host, new, ready, loaded))
     except BaseException:
-        if host.process is not new:
+        if host.line.process is not new:
             await _kill(new)
         raise
     return await _result(host, "beside", begun, taken)
@@ -133,9 +118,9 @@ async def beside(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
 
 async def _hand_over(host: Host, new: EngineProcess, ready: Ready, loaded: float) -> Taken:
     """From the old engine, which stands still meanwhile, to the new one."""
-    old = host.process
+    old = _engine(host)
     old.heir = heir = asyncio.get_running_loop().create_future()
-    host.hold()
+    host.line.hold()
     try:
         async with _folder() as folder:
             path = folder / "sequences"
@@ -149,7 +134,7 @@ async def _hand_over(host: Host, new: EngineProcess, ready: Ready, loaded: float
         old.send(Resume())
         raise
     finally:
-        host.let_go()
+        host.line.let_go()
     await _end(old)
     return Taken(
         load_seconds=loaded,
@@ -162,9 +147,9 @@ async def _hand_over(host: Host, new: EngineProcess, ready: Ready, loaded: float
 async def instead(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
     """Raises `AssistantError`: then the old plan goes on, in an engine of its own."""
     begun = time.monotonic()
-    old = host.process
+    old = _engine(host)
     old.heir = heir = asyncio.get_running_loop().create_future()
-    host.hold()
+    host.line.hold()
     problem: AssistantError | None = None
     new: EngineProcess | None = None
     try:
@@ -190,7 +175,7 @@ async def instead(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
         heir.set_result(None)
         raise
     finally:
-        host.let_go()
+        host.line.let_go()
     if problem:
         raise problem
     found = Taken(
@@ -216,6 +201,12 @@ async def _next(
 
 
 # The steps.
+
+
+def _engine(host: Host) -> EngineProcess:
+    engine = host.line.process
+    assert engine
+    return engine
 
 
 async def _loaded(new: EngineProcess, tell: Tell) -> Ready:
@@ -281,12 +272,13 @@ async def _result(host: Host, how: str, begun: float, taken: Taken) -> MoveResul
 
 async def _pause(host: Host, sequences: int) -> float:
     """How long the streams were silent, seen from here."""
+    line = host.line
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FIRST_WORD):
-            while sequences and host.resumed is None:
-                host.word.clear()
-                await host.word.wait()
-    return max(host.resumed - host.quiet, 0.0) if sequences and host.resumed else 0.0
+            while sequences and line.resumed is None:
+                line.word.clear()
+                await line.word.wait()
+    return max(line.resumed - line.quiet, 0.0) if sequences and line.resumed else 0.0
 
 
 @contextlib.asynccontextmanager
