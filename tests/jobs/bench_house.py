@@ -42,6 +42,9 @@ class AlwaysOnline:
     async def online(self, address: str | None = None) -> bool:
         return self.up
 
+    def has_route(self) -> bool:
+        return self.up
+
     def note(self, address: str, reached: bool) -> None:
         self.up = reached
 

@@ -49,6 +49,10 @@ def command() -> None:
 )
 @click.option("--window", metavar="HOURS", help="Work on it only then, such as 22:00-06:00.")
 @click.option("--within", default="24h", metavar="TIME", help="Give up after that; 24h by default.")
+@click.option("--spill", is_flag=True,
+              help="When it is late, providers may take lines, as policy.toml allows.")  # fmt: skip
+@click.option("--label", "labels", multiple=True, metavar="NAME",
+              help="A label for policy.toml, of all of its lines; may be repeated.")  # fmt: skip
 @click.option("--watch", is_flag=True, help="Show how it gets on, until it has ended.")
 @json_option
 @node_options
@@ -57,6 +61,8 @@ def submit(
     endpoint: str | None,
     window: str | None,
     within: str,
+    spill: bool,
+    labels: tuple[str, ...],
     watch: bool,
     as_json: bool,
     url: str | None,
@@ -73,6 +79,7 @@ def submit(
       ai-assistant batch submit questions.jsonl
       ai-assistant batch submit questions.jsonl --window 22:00-06:00 --within 3d
       ai-assistant batch submit texts.jsonl --endpoint embeddings --watch
+      ai-assistant batch submit questions.jsonl --within 8h --spill --label finance
     """
     address = _ENDPOINTS.get(endpoint or "", endpoint) or _first_address(file)
     with running(target(url, config_file, api_key_file)) as client:
@@ -83,8 +90,9 @@ def submit(
         order: dict[str, Any] = {
             "input_file_id": sent["id"], "endpoint": address, "completion_window": within
         }  # fmt: skip
-        if window:
-            order["metadata"] = {"window": window}
+        metadata = ({"window": window} if window else {}) | ({"spill": "true"} if spill else {})
+        order |= {"metadata": metadata} if metadata else {}
+        order |= {"labels": labels} if labels else {}
         tree = client.fetch("POST", "/v1/batches", json=order)
         if as_json:
             click.echo(msgspec.json.encode(tree))

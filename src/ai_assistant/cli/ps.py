@@ -16,7 +16,7 @@ from ai_assistant.cli.output import columns, duration, size
 from ai_assistant.cli.plan_line import plan_lines
 from ai_assistant.cli.power import said
 from ai_assistant.protocol.power import PowerStatus
-from ai_assistant.protocol.status import EngineStatus, ModelStatus, NodeStatus
+from ai_assistant.protocol.status import EngineStatus, JobsStatus, ModelStatus, NodeStatus
 
 _HEAD = ("model", "state", "running", "waiting", "parked", "tokens/s", "KV cells", "memory")
 _MORE = (
@@ -101,8 +101,17 @@ def page(status: NodeStatus, url: str) -> str:
     remarks += [line for one in status.models for line in plan_lines(one)]
     table = columns(_HEAD, [row(one) for one in status.models])
     more = [more_row(one.model.id, one.engine) for one in status.models if one.engine]
+    remarks += _jobs(status.jobs) if status.jobs else []
     second = ["", columns(_MORE, more)] if more else []
     return "\n".join([head, table, *second, *(["", *remarks] if remarks else [])])
+
+
+def _jobs(jobs: JobsStatus) -> list[str]:
+    lines = [] if jobs.online else ["Offline: this machine has no way out."]
+    if jobs.working or jobs.waiting:
+        waits = ", ".join(f"{count} for the {reason}" for reason, count in jobs.waiting.items())
+        lines.append(f"Batches: {jobs.working} at work" + (f"; waiting: {waits}" if waits else ""))
+    return [*lines, *(f"  {message}" for message in jobs.messages)]
 
 
 def row(one: ModelStatus) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from ai_assistant.gateway.guards import (
     is_loopback,
 )
 from ai_assistant.gateway.health import live, ready, show_status
+from ai_assistant.gateway.jobs_status import JobsCollector, StatusPage
 from ai_assistant.gateway.may_wait import MayWait
 from ai_assistant.gateway.messages import count_tokens, create_message
 from ai_assistant.gateway.metrics import Meter, Metrics
@@ -55,6 +56,9 @@ def build_app(
     check_exposure(settings, has_keys=access.ring.demanded)
     metrics = Metrics(service, access.accounts)
 
+    if jobs:
+        metrics.add(JobsCollector(jobs))
+
     def route(path: str, method: str, handler: Handler) -> Route:
         return Route(path, _Endpoint(handler, service, settings, access), methods=[method])
 
@@ -73,7 +77,7 @@ def build_app(
         route("/readyz", "GET", ready),
         route("/health", "GET", ready),
         route("/v1/health", "GET", ready),
-        route("/status", "GET", show_status),
+        route("/status", "GET", StatusPage(jobs).show if jobs else show_status),
         route("/metrics", "GET", metrics.show),
         *(job_routes(jobs, route) if jobs else ()),
         *mounts,

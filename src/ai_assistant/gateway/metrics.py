@@ -4,6 +4,7 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_assistant.gateway.access.accounts import Accounts
@@ -79,6 +80,10 @@ class Metrics:
             buckets=_FIRST_TOKEN,
             registry=registry,
         )
+
+    def add(self, collector: Collector) -> None:
+        """Figures of somebody else."""
+        self._registry.register(collector)
 
     def note(self, path: str, status: int, record: Record) -> None:
         """A request is over."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,14 @@ from ai_assistant.jobs.settings import JobsSettings
 from ai_assistant.jobs.states import Batch, become, may_become
 from ai_assistant.jobs.windows import read_span, read_window
 from ai_assistant.protocol.errors import InvalidRequest, ShuttingDown
+from ai_assistant.protocol.status import JobsStatus
 
 if TYPE_CHECKING:
     from ai_assistant.jobs.room import Room
     from ai_assistant.jobs.shelf import Scratch
 
 _DAY = 86_400
+_SHOWN = 5
 _IDLE_SECONDS = 60.0
 """After so long without an open batch the queue's threads end."""
 
@@ -213,6 +216,17 @@ class Jobs:
             )
         working = stages is not None and stages.is_working(batch.id)
         return Progress(state="working" if working else "queued", online=online)
+
+    def status(self) -> JobsStatus:
+        """All batches that are not finished, as they are now; opens nothing."""
+        holds = self._room.stages.holds() if self._room else []
+        waiting = [hold for hold in holds if hold is not None]
+        return JobsStatus(
+            working=len(holds) - len(waiting),
+            waiting=dict(Counter(hold.reason for hold in waiting)),
+            messages=tuple(dict.fromkeys(hold.message for hold in waiting))[:_SHOWN],
+            online=self._network.has_route(),
+        )
 
     def expiry(self, created_at: int) -> int | None:
         """When a batch's file of that age is deleted."""

@@ -74,6 +74,10 @@ class Network(Protocol):
         """With `address` (a URL): whether that server can be reached; else: is there a way out."""
         ...
 
+    def has_route(self) -> bool:
+        """Whether there is a way out, at once and from memory."""
+        ...
+
     def note(self, address: str, reached: bool) -> None:
         """Somebody just tried."""
         ...

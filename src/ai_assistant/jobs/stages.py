@@ -54,6 +54,11 @@ class Stages:
         shift = self._shifts.get(name)
         return shift.hold if shift else self._troubles.get(name)
 
+    def holds(self) -> list[Hold | None]:
+        """Of every batch that is being worked on, or cannot be, why it waits."""
+        shifts = [shift.hold for shift in self._shifts.values()]
+        return shifts + [hold for name, hold in self._troubles.items() if name not in self._shifts]
+
     def is_working(self, name: str) -> bool:
         """Whether its lines are being worked on, or wait for their time."""
         return name in self._shifts

@@ -53,14 +53,10 @@ class Examiner:
         parts = (Part(text),)
         return _judged(parts, scanner.scan(parts), facts, rules, opaque=False)
 
-    def given(self, facts: Facts) -> frozenset[str]:
-        """Labels that come from the facts alone."""
-        return self._now()[0].given(facts)
-
-    @property
-    def refuses(self) -> bool:
-        """Whether any label is kept even from this machine's own engines."""
-        return any(rule.refuse for rule in self._now()[0].labels.values())
+    def concerns(self, facts: Facts) -> bool:
+        """Whether the facts alone give a label, or one is kept even from our own engines."""
+        rules, _ = self._now()
+        return bool(rules.given(facts)) or any(rule.refuse for rule in rules.labels.values())
 
     def _now(self) -> tuple[Rules, Scanner]:
         rules = self._file.current()

@@ -116,9 +116,7 @@ class Gate:
         even from our own engines.
         """
         facts = facts_of(request)
-        if facts.conversation or facts.declared:
-            return True
-        return self._examiner.refuses or bool(self._examiner.given(facts))
+        return bool(facts.conversation or facts.declared) or self._examiner.concerns(facts)
 
     def decide(
         self, examined: Examined, destinations: Sequence[Destination]

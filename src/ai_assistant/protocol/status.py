@@ -122,6 +122,17 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     plan: PlanStatus | None = None
 
 
+class JobsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Batches that are not finished, and whether there is a way out."""
+
+    working: int = 0
+    waiting: dict[str, int] = {}
+    """How many wait for what: `window`, `network`, `disk`, `model` or `limit`."""
+    messages: tuple[str, ...] = ()
+    """Of those that wait, in words; some of them."""
+    online: bool = True
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole node."""
 
@@ -132,3 +143,4 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelStatus, ...]
     power: PowerStatus | None = None
     """None: nobody keeps it."""
+    jobs: JobsStatus | None = None
