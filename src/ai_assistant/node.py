@@ -27,6 +27,8 @@ from ai_assistant.devices.source import ThisMachine
 from ai_assistant.gateway.access.access import Access
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.desk import Desk
+from ai_assistant.gateway.moves import move_routes
+from ai_assistant.gateway.power import power_routes
 from ai_assistant.gateway.server import new_loop, serve
 from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.jobs.network import HostNetwork
@@ -36,14 +38,18 @@ from ai_assistant.protocol.frames import Pin
 from ai_assistant.protocol.purse import Purse
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.protocol.worker import Worker
+from ai_assistant.scheduler.memory import watched
+from ai_assistant.scheduler.mover import Mover
 from ai_assistant.scheduler.router import Router
 from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.store.conversations import Conversations
 from ai_assistant.store.models import known_models as read_known_models
 from ai_assistant.store.pins import read_pins
+from ai_assistant.workers.deciding import decide_move
 from ai_assistant.workers.idle import Idle
 from ai_assistant.workers.local import LocalWorker
 from ai_assistant.workers.planning import Planner
+from ai_assistant.workers.power import NodePower, keeper_here
 
 log = logging.getLogger(__name__)
 
@@ -94,15 +100,29 @@ async def _serve(
 ) -> int:
     planner = Planner(settings.engine, config.layouts_dir(settings))
     idle = Idle(planner, measure=settings.engine.measure)
-    scheduler = _build_scheduler(settings, planner, idle)
+    data = config.data_dir(settings)
+    power = NodePower(functools.partial(keeper_here, settings.power, data))
+    scheduler = _build_scheduler(settings, planner, idle, power)
+    scheduler.power = power.status
     looking = asyncio.create_task(idle.run())
     try:
         network = HostNetwork()
-        async with _with_others(scheduler, settings, file, access.purse, network) as router:
-            return await _serve_all(scheduler, router, settings, announce, resume, access, network)
+        async with (
+            power.kept(scheduler.status),
+            watched(scheduler, settings.scheduler, _background, Mover(scheduler, decide_move)),
+            _with_others(scheduler, settings, file, access.purse, network) as router,
+        ):
+            return await _serve_all(
+                scheduler, router, settings, announce, resume, access, network, power
+            )
     finally:
         looking.cancel()
         await asyncio.wait([looking])
+
+
+def _background(path: str) -> tuple[str, ...]:
+    """A process that reads a file into free memory at idle priority."""
+    return sys.executable, "-m", "ai_assistant.engine.readahead", path
 
 
 @contextlib.asynccontextmanager
@@ -170,13 +190,16 @@ async def _serve_all(
     resume: bool,
     access: Access,
     network: HostNetwork,
+    power: NodePower,
 ) -> int:
     folder = config.data_dir(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conversations = Conversations(folder)
     desk = Desk(service, settings.server, crowded_at=lambda: scheduler.crowded_at, access=access)
     jobs = Jobs(folder / "jobs", settings.jobs, desk, network=network, rules=service.outlook)
-    mounts = console_routes(conversations, _look(settings))
+    moves = move_routes(Mover(scheduler, decide_move), settings.server)
+    power_mode = power_routes(power.look, power.change, settings.server)
+    mounts = [*console_routes(conversations, _look(settings)), *moves, *power_mode]
     app = build_app(service, settings.server, mounts=mounts, jobs=jobs, access=access)
     stop, now = asyncio.Event(), asyncio.Event()
     _on_signals(stop, now)
@@ -233,7 +256,9 @@ def _wake(loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(heard)
 
 
-def _build_scheduler(settings: config.Settings, planner: Planner, idle: Idle) -> Scheduler:
+def _build_scheduler(
+    settings: config.Settings, planner: Planner, idle: Idle, power: NodePower
+) -> Scheduler:
     def make_worker(model: ModelInfo) -> tuple[Worker, int]:
         planned = planner.plan(model)
         place = _cache_place(settings)
@@ -246,6 +271,7 @@ def _build_scheduler(settings: config.Settings, planner: Planner, idle: Idle) ->
             learn=functools.partial(planner.learn, model),
         )
         idle.watch(model, worker)
+        power.add(worker)
         return worker, planned.need
 
     return Scheduler(
