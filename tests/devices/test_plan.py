@@ -1,8 +1,10 @@
 """How a model is laid out, by table."""
 
+import msgspec
 import pytest
+from tests.devices.layout_tools import anatomy
 
-from ai_assistant.devices.plan import CELL_STEP, Machine, memory_need, plan_engine
+from ai_assistant.devices.plan import CELL_STEP, Machine, choices, memory_need, plan_engine
 from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.protocol.errors import ModelLoadFailed
 from ai_assistant.protocol.status import ModelInfo
@@ -76,3 +78,22 @@ def test_embedding_model_reads_its_longest_input_at_once() -> None:
     plan = plan_engine(model(context=512, embedding=True), Machine(4, 16 * GB), EngineSettings())
     assert plan.embedding
     assert plan.chunk == plan.cells == 512
+
+
+@pytest.mark.parametrize(
+    ("workload", "least"), [("chat", 4096), ("agent", 8448), ("batch", 20_992)]
+)
+def test_context_is_never_too_short_for_the_work(workload: str, least: int) -> None:
+    settings = msgspec.convert({"workload": workload}, EngineSettings)
+    machine = Machine(8, 64 * GB, (8 * GB,))
+    wanted = choices(model(context=131_072), anatomy(), machine, settings)
+    assert wanted.cells[0] == 32_768
+    assert wanted.cells[-1] == least
+    assert list(wanted.cells) == sorted(wanted.cells, reverse=True)
+
+
+def test_owners_settings_leave_no_choice() -> None:
+    settings = EngineSettings(context=5000, kv_type="q8_0", chunk=256, gpu_layers=3, threads=2)
+    wanted = choices(model(), anatomy(), Machine(8, 64 * GB, (8 * GB,)), settings)
+    assert len(wanted.cells) == len(wanted.kv_types) == len(wanted.chunks) == 1
+    assert (wanted.kv_types, wanted.chunks, wanted.gpu_layers) == (("q8_0",), (256,), 3)

@@ -107,8 +107,10 @@ def command(
       ai-assistant plan --gpu-memory 4 --json
     """
     settings = load(config_file).settings
-    planning = _planning(_model(model, settings), settings, context, gpu_memory)
     work = workload or settings.engine.workload
+    engine = msgspec.structs.replace(settings.engine, workload=work)
+    settings = msgspec.structs.replace(settings, engine=engine)
+    planning = _planning(_model(model, settings), settings, context, gpu_memory)
     benches, factors = _benches(planning, again=again, quiet=as_json)
     found = best(planning.anatomy, benches, planning.limits, work, planning.wanted, factors)
     if not found:

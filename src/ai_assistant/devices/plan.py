@@ -4,7 +4,7 @@ import msgspec
 
 from ai_assistant.devices.layout.predict import Layout
 from ai_assistant.devices.layout.room import KV_BYTES, Limits
-from ai_assistant.devices.layout.search import Wanted
+from ai_assistant.devices.layout.search import TURNS, Wanted
 from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.protocol.errors import ModelLoadFailed
 from ai_assistant.protocol.frames import EnginePlan, LoadMode
@@ -25,7 +25,7 @@ POOL_CAP = 16_384
 SHORT = 2048
 """Tokens of KV cache below which a smaller type of it is taken, unless the owner says which."""
 LEAST = 4096
-"""The shortest context that is weighed against layers on a GPU."""
+"""The shortest context that is weighed against layers on a GPU, where the work needs no more."""
 RESERVE = 0.9
 """Share of the free memory that a layout may take."""
 CHUNKS = (512, 2048)
@@ -106,7 +106,10 @@ def choices(
     context, pool = _tokens(model, machine, settings, kinds[-1], roomy=True)
     most = _round_up(max(context, pool))
     fixed = bool(settings.context or settings.cells)
-    cells = [most] if fixed else [most >> by for by in range(4) if most >> by >= min(LEAST, most)]
+    turn = TURNS[settings.workload]
+    least = min(max(LEAST, turn.streams * (turn.prompt + turn.answer)), most)
+    halves = [most >> by for by in range(4) if most >> by > least]
+    cells = [most] if fixed else [*halves, least]
     partial = settings.gpu_layers < 0 or settings.gpu_layers <= len(anatomy.layers)
     return Wanted(
         cells=tuple(map(_round_up, cells)),
