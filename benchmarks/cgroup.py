@@ -33,6 +33,12 @@ class Group:
         return int(path.read_text()) if path.exists() else 0
 
     @property
+    def used(self) -> int:
+        """What it has now, without what can be dropped at once."""
+        name = "memory.current" if self._version == 2 else "memory.usage_in_bytes"
+        return int((self._folder / name).read_text()) - self._stat().get("inactive_file", 0)
+
+    @property
     def swapped(self) -> int:
         """Bytes of the group in swap."""
         if self._version == 2:
