@@ -24,6 +24,7 @@ from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, Priori
 from ai_assistant.protocol.routing import Served
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import Worker
+from ai_assistant.scheduler.abandon import Abandoning
 from ai_assistant.scheduler.easing import Loaded
 from ai_assistant.scheduler.residency import Resident, Room, decide
 from ai_assistant.scheduler.routing.facts import Pace
@@ -106,8 +107,8 @@ class Scheduler:
         self._started_at = time.monotonic()
         self._process = psutil.Process()
         self._closing = False
-        self._abandon_seconds = settings.abandon_load_seconds
-        self._abandoning: set[asyncio.Task[None]] = set()
+        patience = settings.abandon_load_seconds
+        self._abandoning = Abandoning(patience, self._wasted, self.unload)
         self._timing: dict[str, asyncio.Task[None]] = {}
         self.power: Callable[[], PowerStatus | None] = lambda: None
         """Who tells of power and heat."""
@@ -168,7 +169,7 @@ class Scheduler:
             # First the count: waiting for the lock could be cancelled.
             place.in_use -= 1
             place.last_used = time.monotonic()
-            self._consider_abandoning(place)
+            self._abandoning.consider(place.model.id)
             async with self._changed:
                 self._changed.notify_all()
 
@@ -185,26 +186,12 @@ class Scheduler:
         """A model takes so many bytes now."""
         self._find(name).bytes = need
 
-    # Loads that nobody waits for.
-
-    def _consider_abandoning(self, place: Place) -> None:
-        """Clients come back for a model that is being loaded: it is given up when none does."""
-        if self._abandon_seconds and not place.in_use and self._loads_for_nobody(place):
-            task = asyncio.create_task(self._abandon(place, place.last_used))
-            self._abandoning.add(task)
-            task.add_done_callback(self._abandoning.discard)
-
-    def _loads_for_nobody(self, place: Place) -> bool:
-        default = place.model.id == self.default_model()
+    def _wasted(self, name: str) -> float | None:
+        """When somebody last waited for this model's load; None where it is loaded for a reason."""
+        place = self._find(name)
         loading = place.worker is not None and place.worker.status().state == "loading"
-        return loading and not default and not place.in_use
-
-    async def _abandon(self, place: Place, last_used: float) -> None:
-        await asyncio.sleep(self._abandon_seconds)
-        async with self._changed:
-            if place.last_used == last_used and self._loads_for_nobody(place):
-                await self._unload(place)
-                self._changed.notify_all()
+        wanted = place.in_use or place.model.id == self.default_model()
+        return place.last_used if loading and not wanted else None
 
     # What memory asks.
 
