@@ -133,6 +133,19 @@ def test_joules_per_token_are_of_work_alone(xeon: LiveMachine, journal: Journal)
     assert told.joules == pytest.approx(19 * 20 + 10 * 80)
 
 
+def test_a_pause_is_not_counted_against_the_tokens_after_it(xeon: LiveMachine, journal: Journal):
+    keeper = keeper_of(xeon, journal)
+    for second, joules, tokens in (
+        (0, 0, 0),
+        (600, 12_000, 50),
+        (601, 12_080, 90),
+        (602, 12_160, 130),
+    ):
+        xeon.now[ENERGY] = str(joules * 1_000_000)
+        keeper.tick(float(second), tokens)
+    assert keeper.status().joules_per_token == pytest.approx(2.0)
+
+
 def test_few_tokens_say_nothing():
     per_token = PerToken()
     per_token.add(1.0, 80.0, 10)

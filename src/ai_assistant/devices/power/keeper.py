@@ -24,7 +24,7 @@ from ai_assistant.protocol.power import PowerStatus, Restraint
 
 log = logging.getLogger(__name__)
 
-WORKING, IDLE = 1.0, 15.0
+WORKING, IDLE = 1.0, 5.0
 """Seconds between two looks at the sensors."""
 
 
@@ -90,6 +90,7 @@ class Keeper:
                 mode=str(mode),
                 restraint=self.restraint,
                 ceiling=self._ceiling,
+                temperature=None,
                 slowed_by="",
             )
 
@@ -146,7 +147,8 @@ class Keeper:
     def _count(self, energy: Reading | None, now: float, written: int) -> None:
         seconds = 0.0 if self._read_at is None else now - self._read_at
         self._read_at = now
-        if energy and energy.watts is not None:
+        # The first look after a pause tells of the pause too.
+        if energy and energy.watts is not None and seconds <= 2 * WORKING:
             self._per_token.add(seconds, energy.watts * seconds, written)
 
     def _tell(self, readings: Readings, energy: Reading | None) -> None:
