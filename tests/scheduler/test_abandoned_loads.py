@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from ai_assistant.protocol.chunks import TokenChunk
+from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.requests import GenerateRequest, Sampling, TextPrompt
 from ai_assistant.protocol.status import ModelInfo, ModelState, ModelStatus
 from ai_assistant.protocol.worker import Worker
@@ -52,6 +53,7 @@ class House:
 
     def __init__(self, **settings: float) -> None:
         self.workers: dict[str, SlowLoad] = {}
+        self.make: type[SlowLoad] = SlowLoad
         self.scheduler = Scheduler(
             (model("main"), model("other")),
             self._make,
@@ -61,7 +63,7 @@ class House:
         )
 
     def _make(self, info: ModelInfo) -> tuple[Worker, int]:
-        self.workers[info.id] = SlowLoad(info)
+        self.workers[info.id] = self.make(info)
         return self.workers[info.id], 1  # type: ignore[return-value]
 
     async def ask(self, name: str, seconds: float) -> str:
@@ -121,6 +123,34 @@ def test_the_owner_may_have_loads_go_on() -> None:
         house = House(abandon_load_seconds=0)
         await house.ask("other", 0.05)
         await asyncio.sleep(2 * PATIENCE)
+        assert house.state("other") == "loading"
+
+    asyncio.run(run())
+
+
+def test_an_idle_model_goes_before_another_one_would_run_from_disk() -> None:
+    async def run() -> None:
+        house = House()
+        plans = {"main": 0, "other": 100}
+
+        class Planned(SlowLoad):
+            """Its plan leaves a part of the weights on disk as long as `main` is in memory."""
+
+            def ease(self, warm_bytes: int, slots: int) -> None:
+                """Nothing to give."""
+
+            @property
+            def plan(self) -> EnginePlan:
+                crowded = house.state("main") != "unloaded"
+                resident = plans[self.info.id] if crowded else 0
+                return EnginePlan(model_path="/m", context_limit=1, cells=1, slots=1, retained=0,
+                                  chunk=1, threads=1, threads_batch=1,
+                                  resident_bytes=resident)  # fmt: skip
+
+        house.make = Planned
+        await house.ask("main", 0.05)
+        await house.ask("other", 0.05)
+        assert house.state("main") == "unloaded"
         assert house.state("other") == "loading"
 
     asyncio.run(run())

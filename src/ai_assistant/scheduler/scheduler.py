@@ -25,7 +25,7 @@ from ai_assistant.protocol.routing import Served
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.abandon import Abandoning
-from ai_assistant.scheduler.easing import Loaded
+from ai_assistant.scheduler.easing import Easable, Loaded
 from ai_assistant.scheduler.residency import Resident, Room, decide
 from ai_assistant.scheduler.routing.facts import Pace
 from ai_assistant.scheduler.routing.learned import Learned
@@ -260,6 +260,8 @@ class Scheduler:
                     self.crowded_at = self.crowded_at if patient else time.monotonic()
                     raise
                 continue
+            if _passes_through(worker) and await self._unload_idle():
+                continue  # without an idle model all of it may have room
             decision = decide(self._residents(), need, self._room)
             if decision.action == "load":
                 place.worker, place.bytes = worker, need
@@ -402,6 +404,11 @@ class Scheduler:
             restarts=status.restarts,
             plan=status.plan,
         )
+
+
+def _passes_through(worker: Worker) -> bool:
+    """Whether a part of its weights would come from disk in every step."""
+    return isinstance(worker, Easable) and worker.plan.resident_bytes > 0
 
 
 async def _time_load(place: Place, worker: Worker) -> None:
