@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Invoke
 
 
-def test_plan_is_measured_once_and_kept(invoke: Invoke, home: Path) -> None:
+def test_plan_is_measured_once_and_kept(
+    invoke: Invoke, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AI_ASSISTANT_ENGINE_THREADS", "1")
     found = json.loads(invoke("plan", "--json", "--verify").output)
     layouts = found["predictions"]
     assert [one["layout"]["gpu_layers"] for one in layouts] == [0] * len(layouts)

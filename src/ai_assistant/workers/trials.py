@@ -20,13 +20,15 @@ from ai_assistant.protocol.errors import EngineError
 from ai_assistant.protocol.layout import Case, ModelAnatomy, Timed, Trial, TrialReport
 from ai_assistant.store.twin import VARIETY, write_twin
 
-SECONDS = 0.25
+SECONDS = 0.15
 """For the repetitions of one step."""
 PATIENCE = 600.0
 """Seconds that one trial may take."""
 ALL = 1_000
 """More layers than any model has."""
 TRIES = 3
+AGAIN_SECONDS = 20.0
+"""For repetitions of disturbed trials, of one model together."""
 DISTURBED = 0.25
 """Cores that others may use while something is timed."""
 _LOOK = 0.05
@@ -61,21 +63,25 @@ def run_trial(trial: Trial, stop: threading.Event | None = None) -> TrialReport:
     return report
 
 
-def run_in_peace(trial: Trial, stop: threading.Event | None = None) -> tuple[TrialReport, bool]:
+def run_in_peace(
+    trial: Trial, stop: threading.Event | None = None, seconds: float = AGAIN_SECONDS
+) -> tuple[TrialReport, bool]:
     """Run it again where other programs computed meanwhile, and take the least of each step.
 
-    Also says whether it ever had the machine for itself.
+    `seconds`: for that, at most. Also says whether it ever had the machine for itself.
     """
     best: dict[Case, Timed] = {}
-    left = TRIES
+    left, end = TRIES, 0.0
     while True:
         before, begun = _others(), time.monotonic()
         report = run_trial(trial, stop)
-        others = (_others() - before) / max(time.monotonic() - begun, 1e-3)
+        now = time.monotonic()
+        end = end or now + seconds
+        others = (_others() - before) / max(now - begun, 1e-3)
         for one in report.times:
             best[one.case] = min(one, best.get(one.case, one), key=lambda timed: timed.seconds)
         left -= 1
-        if others < DISTURBED or not left:
+        if others < DISTURBED or not left or now + (now - begun) > end:
             return structs.replace(report, times=tuple(best.values())), others < DISTURBED
 
 
@@ -138,6 +144,7 @@ class Measuring:
         self._known = {} if known is None else known
         self._done = self._all = 0
         self._disturbed = False
+        self._patience = AGAIN_SECONDS
 
     def measure(self, ways: Ways) -> Bench:
         """Raises `EngineError` where the kernels refuse, `OSError` where there is no room for
@@ -225,8 +232,11 @@ class Measuring:
         name = msgspec.json.encode((trial, layers))
         if name not in self._known:
             placed = structs.replace(trial, path=str(self._file(layers)))
-            self._known[name], quiet = run_in_peace(placed, self._stop)
-            self._disturbed |= not quiet
+            begun = time.monotonic()
+            self._known[name], quiet = run_in_peace(placed, self._stop, self._patience)
+            if not quiet:
+                self._disturbed = True
+                self._patience = max(self._patience - (time.monotonic() - begun), 0.0)
         self._done += 1
         self._on_progress(self._done / self._all)
         return self._known[name]
