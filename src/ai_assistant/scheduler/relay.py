@@ -42,7 +42,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     patience: float | None = None
     """Seconds for the first piece, beside the worker's own deadlines."""
     most_tokens: int | None = None
-    """An answer may have so many, because a limit pays for no more."""
+    """All choices together may have so many, because a limit pays for no more."""
     prompt_tokens: int = 0
     """About."""
     expected_cost: float | None = None
@@ -198,7 +198,8 @@ def _for(request: GenerateRequest, turn: Turn) -> GenerateRequest:
     if turn.candidate.remote is None and request.model != turn.candidate.name:
         request = structs.replace(request, model=turn.candidate.name)
     if turn.most_tokens is not None and request.max_tokens is None:
-        request = structs.replace(request, max_tokens=turn.most_tokens)
+        most = max(turn.most_tokens // request.n, 1)
+        request = structs.replace(request, max_tokens=most)
     return request
 
 
