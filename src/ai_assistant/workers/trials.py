@@ -14,7 +14,16 @@ import msgspec
 import psutil
 from msgspec import structs
 
-from ai_assistant.devices.layout.costs import FREE, Costs, Curve, cases, costs, flat, stand_ins
+from ai_assistant.devices.layout.costs import (
+    FREE,
+    Costs,
+    Curve,
+    cases,
+    costs,
+    deep_one,
+    flat,
+    stand_ins,
+)
 from ai_assistant.devices.layout.predict import Bench
 from ai_assistant.protocol.errors import EngineError
 from ai_assistant.protocol.layout import Case, ModelAnatomy, Timed, Trial, TrialReport
@@ -227,7 +236,7 @@ class Measuring:
         return Curve(tuple(steps), tuple(max(more[tokens], 0.0) for tokens in steps))
 
     def _run(self, trial: Trial, layers: int, *, deep: bool | None = None) -> TrialReport:
-        deep = layers == self._layers[1] if deep is None else deep
+        deep = layers == deep_one(self._layers) if deep is None else deep
         trial = structs.replace(trial, cases=cases(trial.chunk, self._anatomy.context, deep=deep))
         name = msgspec.json.encode((trial, layers))
         if name not in self._known:

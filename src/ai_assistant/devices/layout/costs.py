@@ -20,6 +20,8 @@ FEW = 16
 """Tokens of a step in which several streams write."""
 TILE = 64
 """From so many tokens in a step on, attention works in tiles and costs less per token."""
+ENOUGH = 4
+"""Layers whose attention stands out from what is outside of them."""
 CACHE = 192 << 20
 """Bytes of layers that no processor's cache holds: smaller stand-ins would look too quick."""
 
@@ -74,7 +76,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cases(chunk: int, context: int = 0, *, deep: bool = True) -> tuple[Case, ...]:
-    """The steps to be timed; the shorter stand-in needs none that are `deep`."""
+    """The steps to be timed; one of two stand-ins needs none that are `deep`."""
     flat = [Case(tokens) for tokens in STEPS if tokens <= chunk]
     if not deep:
         return tuple(flat)
@@ -85,6 +87,11 @@ def cases(chunk: int, context: int = 0, *, deep: bool = True) -> tuple[Case, ...
     if depths and most >= FEW:
         found.append(Case(FEW, depths[0], FEW))
     return tuple(found)
+
+
+def deep_one(layers: tuple[int, int]) -> int:
+    """Which of two stand-ins shows what looking back costs: the quicker one, if it has enough."""
+    return layers[0] if layers[0] >= ENOUGH else layers[1]
 
 
 def stand_ins(sizes: list[int]) -> tuple[int, int]:
@@ -112,10 +119,14 @@ def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device
     return Costs(
         layer=Curve(tuple(steps), tuple(each)),
         outside=Curve(tuple(steps), tuple(rest)),
-        attention=_attention(long, layers[1]),
+        attention=_attention(*((short, layers[0]) if _deep(short) else (long, layers[1]))),
         compute_bytes=long.memory.get(f"compute/{device}", 0),
         other_bytes=_others(long, device),
     )
+
+
+def _deep(report: TrialReport) -> bool:
+    return any(one.case.depth for one in report.times)
 
 
 def _attention(report: TrialReport, layers: int) -> Attention:
