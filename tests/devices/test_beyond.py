@@ -3,7 +3,7 @@
 import pytest
 from msgspec import structs
 
-from ai_assistant.devices.beyond import WORKING, Experts, fits, lay, need, predict
+from ai_assistant.devices.beyond import SHARE, WORKING, Experts, fits, frugal, lay, need, predict
 from ai_assistant.protocol.errors import ModelLoadFailed
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
@@ -24,7 +24,7 @@ def test_what_fits_is_left_alone() -> None:
 
 def test_the_speed_is_what_the_disk_gives_for_what_does_not_stay() -> None:
     found = predict(MODEL, PLAN, 4 * GB, 2e9, 1e12)
-    assert found.resident == int(4 * GB * 0.9) - KV - WORKING
+    assert found.resident == int(4 * GB * SHARE) - KV - WORKING
     assert 6 * GB - found.resident < found.streamed < 6 * GB - found.resident + 0.1 * 6 * GB
     assert found.tokens_per_second == pytest.approx(2e9 * 0.8 / found.streamed)
 
@@ -76,6 +76,13 @@ def test_of_a_mixture_only_the_experts_that_a_token_needs_come_from_disk() -> No
     mixture = predict(MODEL, PLAN, 4 * GB, 1e9, 1e12, Experts(5 * GB, 0.25))
     assert mixture.streamed < 5 * GB * 0.25
     assert mixture.tokens_per_second > 2 * predict(MODEL, PLAN, 4 * GB, 1e9).tokens_per_second
+
+
+def test_the_kv_cache_is_that_of_one_conversation() -> None:
+    wide = structs.replace(PLAN, cells=16384, context_limit=8192)
+    assert (frugal(wide, 0).cells, frugal(wide, 0).context_limit) == (4096, 4096)
+    assert frugal(wide, 8192).cells == 8192
+    assert frugal(PLAN, 0) == PLAN
 
 
 def test_an_unmeasured_disk_is_taken_for_a_slow_one() -> None:

@@ -10,15 +10,18 @@ import msgspec
 from msgspec import structs
 
 from ai_assistant.devices.layout.room import KV_BYTES
+from ai_assistant.devices.plan import CELL_STEP
 from ai_assistant.protocol.errors import ModelLoadFailed
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 
-WORKING = 500 << 20
+WORKING = 320 << 20
 """Bytes of the engine besides weights and KV cache."""
 WARM = 64 << 20
 """Bytes for ended, and for parked, sequences where memory is short."""
-SHARE = 0.9
+CONTEXT = 4096
+"""Tokens of a conversation, unless the owner asks for more: each of them is room for weights."""
+SHARE = 0.95
 """Share of the free memory that is planned with."""
 THROUGH = 0.08
 """Share of a model that passes through at once: two layers and a half of some thirty."""
@@ -59,6 +62,13 @@ def fits(model: ModelInfo, plan: EnginePlan, free: int) -> bool:
 def kv_bytes(model: ModelInfo, plan: EnginePlan) -> int:
     """Of the KV cache."""
     return int(model.kv_bytes_per_token / 2 * KV_BYTES[plan.kv_type] * plan.cells)
+
+
+def frugal(plan: EnginePlan, context: int) -> EnginePlan:
+    """The plan with a KV cache for one conversation; `context`: the owner's, 0 for none."""
+    limit = context or min(plan.context_limit, CONTEXT)
+    cells = min(plan.cells, -(-limit // CELL_STEP) * CELL_STEP)
+    return structs.replace(plan, context_limit=min(limit, cells), cells=cells)
 
 
 def predict(

@@ -4,7 +4,7 @@ import functools
 import logging
 from pathlib import Path
 
-from ai_assistant.devices.beyond import Experts, lay, predict
+from ai_assistant.devices.beyond import Experts, frugal, lay, predict
 from ai_assistant.devices.measure.disk import measure_disk
 from ai_assistant.devices.pressure import read_pressure
 from ai_assistant.devices.settings import EngineSettings
@@ -30,6 +30,7 @@ def from_disk(
 ) -> tuple[EnginePlan, str]:
     """The plan with a part of the weights in memory, and words for it. Raises `ModelLoadFailed`
     where it would be slower than the owner's least."""
+    plan = frugal(plan, settings.context)
     disk = disk_speed(str(Path(model.path).parent))
     found = predict(model, plan, free, disk, experts=_experts(Path(model.path)))
     plan, words = lay(model, plan, found, free, settings.least_tokens_per_second)
