@@ -36,7 +36,8 @@ def test_then_slots_but_not_those_that_are_taken_twice_over() -> None:
 def test_then_models_that_nobody_uses_the_default_last() -> None:
     idle = structs.replace(bare(CHAT), in_use=0, last_used=0.0)
     assert relieve("tight", [idle, bare(SPARE)]) == Unload("spare")
-    assert relieve("tight", [idle]) == Unload("chat")
+    assert relieve("tight", [idle]) is None
+    assert relieve("critical", [idle]) == Unload("chat")
 
 
 def test_at_last_a_model_in_use_is_laid_out_anew_but_only_in_need() -> None:

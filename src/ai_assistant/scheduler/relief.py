@@ -71,9 +71,10 @@ def relieve(level: Shortage, models: Sequence[Held]) -> Step | None:
     if wide := [one for one in models if one.slots > max(one.running // 2, 1)]:
         widest = max(wide, key=lambda one: one.slots)
         return Ease(widest.id, widest.warm, max(widest.slots // 2, 1))
-    if idle := [one for one in models if not one.in_use]:
-        # The default model goes last: whoever asks for none in particular wants it.
-        return Unload(min(idle, key=lambda one: (one.default, one.last_used)).id)
+    # The default model goes last and only in need: loaded again for each question it helps nobody.
+    may_go = [one for one in models if not one.in_use and not (one.default and share)]
+    if may_go:
+        return Unload(min(may_go, key=lambda one: (one.default, one.last_used)).id)
     if level == "critical" and (can := [one for one in models if one.smaller]):
         return Shrink(max(can, key=lambda one: one.last_used).id)
     return None
