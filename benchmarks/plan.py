@@ -21,12 +21,12 @@ from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.workers.trials import Measuring, Ways
 from benchmarks.models import ensure
-from benchmarks.plan_points import TURNS, Point, measured, predicted
+from benchmarks.plan_points import SHORT, Point, cases_of, measured, predicted
 from benchmarks.report import Record, publish
 from benchmarks.rounds import arguments, judge
 from benchmarks.source import BENCH
 
-CHUNKS = (128, 512)
+CHUNKS = (64, 128, 512)
 KINDS = ("f16", "q8_0")
 MODELS = ["starter", "0.5b", "1b", "moe"]
 
@@ -54,14 +54,14 @@ class Measured:
 
     def run(self) -> bool:
         """Whether all is measured."""
+        done = {point.layout for point in self.kept.points}
         for kind in KINDS:
-            if kind not in self.kept.benches:
+            wanted = [one for one in layouts(kind) if one not in done]
+            if wanted and kind not in self.kept.benches:
                 if time.monotonic() > self._deadline:
                     return False
                 self._keep(kind)
-        done = {point.layout for point in self.kept.points}
-        for layout in layouts():
-            if layout not in done:
+            for layout in wanted:
                 if time.monotonic() > self._deadline:
                     return False
                 self._measure(layout)
@@ -76,8 +76,9 @@ class Measured:
         self._save()
 
     def _measure(self, layout: Layout) -> None:
-        said = predicted(self.anatomy, self.kept.benches, layout)
-        point = Point(layout=layout, predicted=said, measured=measured(self.path, layout))
+        said = predicted(self.anatomy, self.kept.benches, layout, SHORT)
+        found = measured(self.path, layout, cases=cases_of(SHORT))
+        point = Point(layout=layout, predicted=said, measured=found, work=SHORT)
         self.kept.points.append(point)
         pairs = zip(point.predicted, point.measured, strict=True)
         steps = "  ".join(f"{1e3 * one:.4g}/{1e3 * other:.4g}" for one, other in pairs)
@@ -95,7 +96,7 @@ class Measured:
         """With predictions as the planner makes them now."""
         return [
             msgspec.structs.replace(
-                one, predicted=predicted(self.anatomy, self.kept.benches, one.layout)
+                one, predicted=predicted(self.anatomy, self.kept.benches, one.layout, SHORT)
             )
             for one in self.kept.points
         ]
@@ -107,12 +108,11 @@ def threads() -> tuple[int, ...]:
     return tuple(sorted({max(1, cores // 2), cores}))
 
 
-def layouts() -> list[Layout]:
-    """All that are compared."""
+def layouts(kind: str) -> list[Layout]:
+    """All that are compared, with one type of KV cache."""
     return [
         Layout(gpu_layers=0, threads=count, chunk=chunk, kv_type=kind)
         for count in sorted(threads(), reverse=True)
-        for kind in KINDS
         for chunk in CHUNKS
     ]
 
@@ -125,7 +125,7 @@ def records(model: str, points: list[Point]) -> Iterable[Record]:
         name = f"{model}: {what}, error of {len(points)} layouts, median"
         yield Record(name, median, "%", None, None, *judge(median, at_most=most))
         yield Record(f"{model}: {what}, largest error", max(errors), "%", None, None)
-    for work in TURNS:
+    for work in SHORT:
         chosen = min(points, key=lambda point: point.turn(work, point.predicted))
         best = min(point.turn(work, point.measured) for point in points)
         taken = chosen.turn(work, chosen.measured)
@@ -160,7 +160,7 @@ NOTES = (
     *(
         f"{work}: {turn.prompt - turn.known} tokens of a prompt behind {turn.known}, then "
         f"{turn.answer} tokens, {turn.streams} at once"
-        for work, turn in TURNS.items()
+        for work, turn in SHORT.items()
     ),
     "Peer of a turn: the best of the layouts measured.",
 )

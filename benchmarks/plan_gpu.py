@@ -33,7 +33,7 @@ from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.workers.trials import Measuring, Ways
 from benchmarks import llama_server
 from benchmarks.models import ensure
-from benchmarks.plan_points import TURNS, Point, measured, predicted
+from benchmarks.plan_points import LONG, Point, cases_of, measured, predicted
 from benchmarks.report import Record, publish
 from benchmarks.rounds import arguments, judge
 
@@ -85,13 +85,13 @@ class Round:
         if time.monotonic() > self.deadline:
             print(f"{self.model}: no time for {name or where(self.anatomy, layout)}")
             return None
-        said = predicted(self.anatomy, {"f16": self.bench}, layout)
+        said = predicted(self.anatomy, {"f16": self.bench}, layout, LONG)
         try:
-            found = measured(self.path, layout, change, SECONDS)
+            found = measured(self.path, layout, change, cases=cases_of(LONG), seconds=SECONDS)
         except EngineError as error:
             print(f"{self.model}: {name or where(self.anatomy, layout)}: {error}", flush=True)
             return None
-        one = Point(layout=layout, predicted=said, measured=found)
+        one = Point(layout=layout, predicted=said, measured=found, work=LONG)
         steps = "  ".join(f"{1e3 * a:.4g}/{1e3 * b:.4g}" for a, b in zip(said, found, strict=True))
         name = name or f"{where(self.anatomy, layout)}, pieces of {layout.chunk}"
         print(f"{self.model}: {name}; predicted/measured ms: {steps}", flush=True)
@@ -128,7 +128,7 @@ class Round:
         fit = self._fit(room)
         measured_before: dict[Layout, Point | None] = {}
         theirs = self.point(fit[0], fit[1], f"--fit {share:.0%}") if fit else None
-        for work, turn in TURNS.items():
+        for work, turn in LONG.items():
             found = best(self.anatomy, {"f16": self.bench}, limits, turn, wanted)
             if not found:
                 continue
@@ -187,7 +187,7 @@ class Round:
             print(f"{self.model}: no time for {name}")
             return None
         try:
-            found = measured(self.path, layout, change, SECONDS, VARIANT_CASES)
+            found = measured(self.path, layout, change, cases=VARIANT_CASES, seconds=SECONDS)
         except EngineError as error:
             print(f"{self.model}: {name}: {error}", flush=True)
             return None

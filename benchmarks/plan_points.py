@@ -13,12 +13,19 @@ from ai_assistant.workers.verifying import trial_of
 
 SECONDS = 0.6
 """For the repetitions of one step."""
-TURNS = {
-    "chat": Turn(prompt=768, known=512, answer=250, streams=1),
-    "agent": Turn(prompt=2048, known=1536, answer=300, streams=1),
-    "batch": Turn(prompt=512, known=0, answer=300, streams=16),
+Work = dict[str, Turn]
+SHORT: Work = {
+    "chat": Turn(prompt=640, known=512, answer=250, streams=1),
+    "agent": Turn(prompt=1280, known=1024, answer=300, streams=1),
+    "batch": Turn(prompt=256, known=0, answer=300, streams=16),
 }
 """As in the planner, but shorter: every layout is measured."""
+LONG: Work = {
+    "chat": Turn(prompt=1536, known=1024, answer=250, streams=1),
+    "agent": Turn(prompt=4096, known=2048, answer=300, streams=1),
+    "batch": Turn(prompt=512, known=0, answer=300, streams=16),
+}
+"""For machines with a GPU."""
 
 
 def prompt_of(turn: Turn) -> Case:
@@ -31,7 +38,9 @@ def token_of(turn: Turn) -> Case:
     return Case(turn.streams, turn.prompt, turn.streams)
 
 
-CASES = tuple(case for turn in TURNS.values() for case in (prompt_of(turn), token_of(turn)))
+def cases_of(work: Work) -> tuple[Case, ...]:
+    """Of each kind of work the prompt, then the token."""
+    return tuple(case for turn in work.values() for case in (prompt_of(turn), token_of(turn)))
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,21 +49,22 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout
     predicted: tuple[float, ...]
     measured: tuple[float, ...]
+    work: Work
 
     def errors(self, *, decode: bool) -> list[float]:
         """Of its steps of one kind, in per cent."""
-        chosen = [place for place in range(len(CASES)) if place % 2 == decode]
+        chosen = [place for place in range(len(self.measured)) if place % 2 == decode]
         return [100 * abs(self.predicted[i] / self.measured[i] - 1) for i in chosen]
 
     def turn(self, work: str, seconds: Sequence[float]) -> float:
         """Seconds of a turn, by what was predicted or measured."""
-        place = 2 * list(TURNS).index(work)
-        turn = TURNS[work]
+        place = 2 * list(self.work).index(work)
+        turn = self.work[work]
         return seconds[place] + turn.answer * seconds[place + 1] / turn.streams
 
 
 def predicted(
-    anatomy: ModelAnatomy, benches: Mapping[str, Bench], layout: Layout
+    anatomy: ModelAnatomy, benches: Mapping[str, Bench], layout: Layout, work: Work
 ) -> tuple[float, ...]:
     """Seconds of every case."""
     bench = benches[layout.kv_type]
@@ -69,15 +79,16 @@ def predicted(
             for start in range(0, case.tokens, layout.chunk)
         )
 
-    return tuple(seconds(case) for case in CASES)
+    return tuple(seconds(case) for case in cases_of(work))
 
 
 def measured(
     model: Path,
     layout: Layout,
     change: Callable[[Trial], Trial] = lambda trial: trial,
+    *,
+    cases: tuple[Case, ...],
     seconds: float = SECONDS,
-    cases: tuple[Case, ...] = CASES,
 ) -> tuple[float, ...]:
     """The same of the whole model. Raises `EngineError`."""
     trial = change(trial_of(model, layout, tuple(dict.fromkeys(cases)), seconds))

@@ -1,12 +1,12 @@
 """What llama.cpp says of its own choice is read as it is printed."""
 
 from benchmarks.plan_gpu import fit_choice, unchanged
-from benchmarks.plan_points import CASES, TURNS, Point
+from benchmarks.plan_points import LONG, SHORT, Point, cases_of
 
 from ai_assistant.devices.layout.predict import Layout
 from ai_assistant.protocol.layout import Trial
 
-TRIAL = Trial(path="m.gguf", cases=CASES)
+TRIAL = Trial(path="m.gguf", cases=cases_of(LONG))
 
 
 def test_all_layers() -> None:
@@ -27,8 +27,9 @@ def test_some_layers_and_experts_apart() -> None:
 def test_error_is_of_the_steps_that_are_meant() -> None:
     point = Point(
         layout=Layout(gpu_layers=0, threads=1),
-        predicted=tuple([1.1, 2.0] * len(TURNS)),
-        measured=tuple([1.0, 1.0] * len(TURNS)),
+        predicted=tuple([1.1, 2.0] * len(SHORT)),
+        measured=tuple([1.0, 1.0] * len(SHORT)),
+        work=SHORT,
     )
     assert max(point.errors(decode=False)) < 10.1
     assert min(point.errors(decode=True)) > 99
