@@ -151,11 +151,12 @@ async def instead(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
     old.heir = heir = asyncio.get_running_loop().create_future()
     host.line.hold()
     problem: AssistantError | None = None
-    new: EngineProcess | None = None
+    gone = False
     try:
         async with _folder() as folder:
             path = folder / "sequences"
             handed = await _handed(old, path)
+            gone = True
             await _end(old)
             loading = time.monotonic()
             try:
@@ -167,7 +168,8 @@ async def instead(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
             loaded = time.monotonic() - loading
         heir.set_result(new)
     except BaseException as error:
-        if old.alive:
+        if not gone:
+            # It goes on, or has died as it might have at any time.
             old.heir = None
             old.send(Resume())
         elif isinstance(error, AssistantError):
