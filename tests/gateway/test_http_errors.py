@@ -40,7 +40,7 @@ def test_each_error_has_its_status(
 
 def test_overload_says_when_to_come_back(gateway: RunningGateway) -> None:
     gateway.service.script = [errors.Overloaded("m", retry_after=7.2)]
-    assert gateway.post(json=HELLO).headers["retry-after"] == "7"
+    assert gateway.post(json=HELLO).headers["retry-after"] == "8"
 
 
 @pytest.mark.parametrize("stream", [False, True])
