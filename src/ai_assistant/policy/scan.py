@@ -9,6 +9,7 @@ import hashlib
 import logging
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -37,7 +38,7 @@ _CHECKED = frozenset({national_ids.LABEL, cards.LABEL, ibans.LABEL})
 """Labels of numbers with check digits."""
 _SEAM = 80
 """Characters on each side of a seam that are looked at again."""
-_REMEMBERED = 4096
+_REMEMBERED = 32_768
 
 Detector = Callable[[View], Iterable[Finding]]
 
@@ -153,9 +154,11 @@ class Scanner:
             starts.append(place)
             place += len(parts[index].text)
         seams = [start for start in starts[1:] if 0 < start < place]
-        for start, end in _stretches(seams, place):
-            inside = [seam for seam in seams if start < seam < end]
-            for one in self._search(joined[start:end], deadline):
+        for seam in dict.fromkeys(seams):
+            start, end = max(0, seam - _SEAM), min(place, seam + _SEAM)
+            inside = seams[bisect_right(seams, start) : bisect_left(seams, end)]
+            # Read by itself, not as one with its neighbours: it is the same in the next turn.
+            for one in self._read(joined[start:end], deadline):
                 begun, ended = one.start + start, one.end + start
                 cut = (begun == start > 0) or (ended == end < place)
                 if not cut or any(begun < seam < ended for seam in inside):
@@ -206,18 +209,6 @@ def _voices(parts: Sequence[Part]) -> list[list[int]]:
         by_voice.setdefault(part.voice, []).append(index)
     broken = [own for own in by_voice.values() if len(own) > 1 and own[-1] - own[0] >= len(own)]
     return [every, *broken]
-
-
-def _stretches(seams: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """The surroundings of all seams, those that touch made one."""
-    merged: list[tuple[int, int]] = []
-    for seam in seams:
-        start, end = max(0, seam - _SEAM), min(size, seam + _SEAM)
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    return merged
 
 
 def _in_raw(view: View, one: Finding) -> Finding:
