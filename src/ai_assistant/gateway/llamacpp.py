@@ -100,13 +100,22 @@ async def show_slots(exchange: Exchange, service: Service) -> None:
 
 
 async def _read(
-    exchange: Exchange, service: Service, model: str | None, prompt: Prompt, **options: bool
+    exchange: Exchange,
+    service: Service,
+    model: str | None,
+    prompt: Prompt,
+    *,
+    add_special: bool = True,
+    parse_special: bool = True,
+    pieces: bool = False,
 ) -> Tokenization:
     request = TokenizeRequest(
         request_id=exchange.request_id,
         model=named_or_default(model, service),
         prompt=prompt,
-        **options,
+        add_special=add_special,
+        parse_special=parse_special,
+        pieces=pieces,
     )
     return await while_wanted(exchange, service.tokenize(request))
 
