@@ -57,7 +57,7 @@ def command(
       ai-assistant doctor
       ai-assistant doctor --json
       ai-assistant doctor --apply --dry-run
-      sudo ai-assistant doctor --apply
+      ai-assistant doctor --apply
     """
     if applied and restored:
         raise click.UsageError("--apply and --restore do not go together.")
