@@ -20,6 +20,9 @@ WARM = 0.98
 READING = 0.6
 """Share of a cold load that is the disk's."""
 
+PART = 0.3
+"""Share of a start that is the load: steps take seconds, and some are tried before it is ready."""
+
 Tell = Callable[[float], None]
 
 
@@ -114,9 +117,9 @@ def _load_a_part(plan: EnginePlan, placement: Placement, tell: Tell) -> Model:
     placement = msgspec.structs.replace(placement, load_mode="mmap")
     plan = msgspec.structs.replace(plan, gpu_layers=0, share_weights=True)
     with unpopulated() as mapped:
-        model = _load(plan, placement, _first(mapped, lambda done: tell(done / 2)))
+        model = _load(plan, placement, _first(mapped, lambda done: tell(done * PART / 2)))
     model.beyond = Beyond(plan.model_path, model.layers, plan.resident_bytes)
     if model.beyond.division.bytes_streamed:
         model.watch = model.beyond.watch
-    tell(1.0)
+    tell(PART)
     return model
