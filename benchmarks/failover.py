@@ -43,7 +43,7 @@ FIRST, BETWEEN = 0.5, 0.4
 NODE_FIRST, NODE_BETWEEN = 3.0, 1.0
 """The same where a model computes, on the cores that everything shares."""
 SWITCH_BAR = 50.0
-TOKENS = 48
+TOKENS = 32
 PATIENCE = 60.0
 PROBABLE = {"logprobs": True, "top_logprobs": 10}
 
@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the streams")
     given = parser.parse_args()
     count = given.streams // 10 if given.quick else given.streams
-    spoken = count * 3 // 4
+    spoken = count * 7 // 8
     result = Result()
     asyncio.run(Bench(cases("speaker", spoken, first=1, seed=given.seed), result).run(None))
     rest = cases("node", count - spoken, first=spoken + 1, seed=given.seed)
