@@ -19,13 +19,14 @@ WHEELS = sorted(Path("dist/kernels").glob("llama_cpp_python-*.whl"))
 QEMU = shutil.which("qemu-x86_64") or ""
 MODULES = (
     "numpy", "msgspec", "zstandard", "llguidance", "re2", "cryptography.fernet", "uvloop",
-    "httptools", "psutil", "sqlalchemy", "aiohttp", "yaml", "google", "llama_cpp",
+    "httptools", "psutil", "sqlalchemy", "aiohttp", "yaml", "llama_cpp",
 )  # fmt: skip
 """What we depend on and is compiled."""
 PROMPT = "Tell me about the sea."
 TOKENS = 12
-TIE = 0.02
-"""Two likeliest tokens this close (in log probability) may come in either order."""
+TIE = 0.25
+"""Two likeliest tokens this close (in log probability) may come in either order: between SSE4.2
+and AVX-512 a token's figure differed by up to 0.18, since they round activations differently."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -116,6 +117,7 @@ def greedy(node: RunningNode) -> list[dict[str, Any]]:
         json={
             "model": "starter", "messages": [{"role": "user", "content": PROMPT}],
             "max_tokens": TOKENS, "temperature": 0, "logprobs": True, "top_logprobs": 2,
+            "repeat_penalty": 1.0, "presence_penalty": 0, "frequency_penalty": 0,
         },
         timeout=900,
     )  # fmt: skip
