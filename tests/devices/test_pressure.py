@@ -27,7 +27,10 @@ class Machine:
 
 
 MEMINFO = "MemTotal: 16777216 kB\nMemFree: 100000 kB\nMemAvailable: 8388608 kB"
-PSI = "some avg10=12.50 avg60=3.00 avg300=1.00 total=99\nfull avg10=1.25 avg60=0.50 avg300=0.10 total=9"
+PSI = (
+    "some avg10=12.50 avg60=3.00 avg300=1.00 total=99\n"
+    "full avg10=1.25 avg60=0.50 avg300=0.10 total=9"
+)
 
 
 def test_a_machine_without_groups() -> None:

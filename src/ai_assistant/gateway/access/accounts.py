@@ -44,11 +44,14 @@ class Accounts:
         self._steady = steady
         self._wall = wall
         self._day = ""
+        self._minute = -1.0
 
     def now(self) -> Now:
         """This moment; a clock that is set back begins no day anew."""
         wall = self._wall()
-        self._day = max(self._day, day_of(wall))
+        if wall // 60 != self._minute:  # No zone's day begins within a minute.
+            self._minute = wall // 60
+            self._day = max(self._day, day_of(wall))
         return Now(self._steady(), wall, self._day)
 
     def all(self) -> Iterable[Account]:

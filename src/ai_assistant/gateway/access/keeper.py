@@ -32,7 +32,7 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-usage")
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
-        self._failing = False
+        self._failing = self._closed = False
 
     def open(self) -> None:
         """Go on where the last process ended; raises `InvalidRequest` if nobody can tell where.
@@ -61,6 +61,8 @@ class Keeper:
 
     async def written(self) -> None:
         """Return when all that was counted so far is on disk; raises `Unavailable`."""
+        if self._closed:
+            raise _not_written()
         done = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
         self._wanted.set()
@@ -68,6 +70,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Write the rest. `run` must have ended."""
+        self._closed = True
         await self._write()
         self._thread.shutdown()
         if self._file:
@@ -76,16 +79,18 @@ class Keeper:
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
         changes = self._accounts.changes()
-        problem: Exception | None = None
+        problem: Exception | None = OSError("it was cut off")
         # A thread that began goes on, whoever is cancelled: its end must be waited for.
         writing = asyncio.get_running_loop().run_in_executor(self._thread, self._put, changes)
         try:
             await asyncio.shield(writing)
+            problem = None
         except (OSError, sqlite3.Error) as error:
             problem = error
         except asyncio.CancelledError:
             with contextlib.suppress(OSError, sqlite3.Error):
                 await writing
+                problem = None
             raise
         finally:
             self._tell(waiting, changes, problem)
@@ -111,6 +116,8 @@ class Keeper:
             if problem is None:
                 one.set_result(None)
             else:
-                one.set_exception(
-                    Unavailable("What is spent cannot be written down, so nothing is spent now.")
-                )
+                one.set_exception(_not_written())
+
+
+def _not_written() -> Unavailable:
+    return Unavailable("What is spent cannot be written down, so nothing is spent now.")

@@ -38,7 +38,9 @@ class Visit:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk, None]:
         """The answer's pieces; raises `ModelNotAllowed` and `RateLimited` before the first."""
-        request = structs.replace(request, model=self._allowed(request.model))
+        name = self._allowed(request.model)
+        if name != request.model:
+            request = structs.replace(request, model=name)
         expected = expected_tokens(request)
         lease = self._let_in(expected)
         prompt, completion, cached, ended = expected, 0, 0, False
@@ -63,7 +65,9 @@ class Visit:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors; raises as `generate` does."""
-        request = structs.replace(request, model=self._allowed(request.model))
+        name = self._allowed(request.model)
+        if name != request.model:
+            request = structs.replace(request, model=name)
         expected = expected_tokens(request)
         lease = self._let_in(expected)
         taken = expected
@@ -77,7 +81,9 @@ class Visit:
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """How a model that the caller may use reads a prompt."""
-        request = structs.replace(request, model=self._allowed(request.model))
+        name = self._allowed(request.model)
+        if name != request.model:
+            request = structs.replace(request, model=name)
         return await self._service.tokenize(request)
 
     def status(self) -> NodeStatus:
