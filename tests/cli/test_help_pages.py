@@ -37,11 +37,12 @@ def test_every_command_has_a_page_with_examples(invoke: Invoke, path: str) -> No
 def test_examples_name_commands_and_options_that_exist(path: str, example: str) -> None:
     words = shlex.split(example.rpartition("| ")[2].partition(" < ")[0])
     assert words[0] == "ai-assistant"
-    depth = 2 + (words[1] in ("audit", "batch", "cache", "config", "policy", "providers"))
+    depth = 2 + (words[1] in ("audit", "batch", "cache", "config", "keys", "policy", "providers"))
     one, context = PAGES[" ".join(words[:depth])]
     rest = [word for word in words[depth:] if not Path(word).suffix]
     given = [word for word in rest if word.startswith("--")]
-    known = {name for option in one.get_params(context) for name in option.opts}
+    parameters = one.get_params(context)
+    known = {name for one in parameters for name in (*one.opts, *one.secondary_opts)}
     assert set(given) <= known
 
 
