@@ -22,6 +22,17 @@ def test_learns_what_transfers_and_tokens_cost(transfer: float) -> None:
         assert copying.seconds(runs, tokens) == pytest.approx(true, rel=0.5)
 
 
+def test_one_slow_copy_is_not_believed_for_ever() -> None:
+    copying = Copying(LAYERS)
+    copying.learn(1, 256, 1.0)
+    for _ in range(100):
+        copying.doubt()
+    copying.learn(1, 256, 0.001)
+    assert copying.seconds(1, 256) < 0.01
+    copying.learn(1, 256, 1.0)
+    assert copying.seconds(1, 256) < 0.02
+
+
 def test_nothing_is_known_before_the_first_copy() -> None:
     assert Copying(LAYERS).seconds(256, 256) == 0
 

@@ -9,6 +9,10 @@ microseconds: the cells of streams that ran side by side lie one by one between 
 
 SMOOTH = 0.2
 """Weight of the newest measurement."""
+SURPRISE = 3.0
+"""A copy that took so many times what was known counts as so many: something else was busy."""
+DOUBT = 0.95
+"""What was learnt counts for so much after a copy was not made for its sake: it may be outdated."""
 FEW_RUNS = 4
 """A copy of so few runs tells what bytes cost, one of more what runs cost."""
 
@@ -27,6 +31,11 @@ class Copying:
         """What a copy will take; too little until one was measured."""
         return runs * self._tensors * self._transfer + tokens * self._token
 
+    def doubt(self) -> None:
+        """A copy was not made because it would cost too much."""
+        self._transfer *= DOUBT
+        self._token *= DOUBT
+
     def learn(self, runs: int, tokens: int, seconds: float) -> None:
         """A copy took so long."""
         transfers = runs * self._tensors
@@ -39,4 +48,4 @@ class Copying:
 
 
 def _smooth(old: float, new: float) -> float:
-    return old + SMOOTH * (new - old) if old else new
+    return old + SMOOTH * (min(new, SURPRISE * old) - old) if old else new

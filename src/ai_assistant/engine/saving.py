@@ -107,7 +107,10 @@ class Saver:
             return True
         again = (end - start) / self.speeds.prefill
         copy = self.copying.seconds(self._cache.runs(slot, start, end), end - start)
-        return copy <= again * (IN_A_HURRY if hurry else AT_REST)
+        if copy <= again * (IN_A_HURRY if hurry else AT_REST):
+            return True
+        self.copying.doubt()
+        return False
 
     def _save_tail(self, slot: int, *, durable: bool, pinned: bool) -> bool:
         end = self._cache.length(slot)
