@@ -180,3 +180,12 @@ def test_a_collapse_while_calibrating_does_not_make_steps_look_long():
     begun = len(run.used)
     run.work(30)
     assert all(count == 1 for _, count in run.used[begun:])
+
+
+@pytest.mark.parametrize("tokens", [1, 8])
+def test_a_count_from_a_disturbed_measurement_is_doubted_on_a_calm_machine(tokens: int):
+    machine = Machine(2, step=0.01)
+    wrong = Calibration(decode=1, prefill=1, table={(1, 1): 0.011, (1, 512): 3.0})
+    run = Run(machine, ThreadController(2, wrong))
+    run.work(1.5, tokens)
+    assert {count for _, count in run.used[-3:]} == {2}

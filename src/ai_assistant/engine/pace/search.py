@@ -82,6 +82,8 @@ class Search:
         """Starts with `count`; `hurry` looks for a lower one soon: others compute here too."""
         self.count = count
         self.probe: Probe | None = None
+        self.doubtful = count < counts[-1]
+        """What led to this count may have been a disturbance: no higher one was tried since."""
         self._counts = counts
         self._curve = Curve()
         self._used = count
@@ -115,7 +117,8 @@ class Search:
         """The machine looks calm: a higher count may be worth a try before its time."""
         if self.probe or self._next_at is None or self.count == self._counts[-1]:
             return
-        if now >= self._judged_at + max(HASTE, HASTY_PAYBACK * self._lost):
+        wait = SOONEST if self.doubtful else max(HASTE, HASTY_PAYBACK * self._lost)
+        if now >= self._judged_at + wait:
             self._next_at, self._turn = min(self._next_at, now), 0
 
     def _begin(self, tokens: int, allowed: int) -> None:
@@ -150,6 +153,7 @@ class Search:
         if verdict is None:
             return
         self.probe = None
+        self.doubtful = probe.alarm and verdict
         self._judged_at, self._lost = now, probe.lost
         if verdict:
             self._switch(probe, now)

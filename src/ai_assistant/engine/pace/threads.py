@@ -78,8 +78,9 @@ class ThreadController:
             self._change(cores, now)
         kind = kind_of(tokens)
         self._current = self._search(kind)
-        if kind == PROMPT and load.other_cores < CALM:
-            # What slowed these steps down once may be over. A vain try costs little of a long step.
+        if load.other_cores < CALM and (kind == PROMPT or self._current.doubtful):
+            # What slowed these steps down once may be over. A vain try costs little of a long step,
+            # and of others it is made once.
             self._current.hasten(now)
         allowed = self._allowed if self._long(kind, tokens) else cores
         self._settled[kind] = min(self._current.count, allowed)
