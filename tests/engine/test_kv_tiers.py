@@ -266,8 +266,8 @@ def test_whole_state_model_goes_on_after_a_restart(
 
 def test_short_chat_moves_to_the_beginning_when_long_ones_have_gone(bench: MakeBench) -> None:
     engine = bench()
-    engine.ask("long", list(range(300, 1900)), max_tokens=1)
-    engine.ask("longer", list(range(320, 1820)), max_tokens=1)
+    engine.ask("long", list(range(300, 1900)), max_tokens=60)
+    engine.ask("longer", list(range(320, 1820)), max_tokens=60)
     engine.ask("short", chat(QUESTIONS[0]), max_tokens=400)
     collector = engine.run()
     residence = engine.engine._residence  # type: ignore[reportPrivateUsage]

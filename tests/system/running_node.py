@@ -28,7 +28,12 @@ class RunningNode:
                 env=os.environ | {"AI_ASSISTANT_CONFIG": str(folder / "config.toml"),
                                   "AI_ASSISTANT_ENGINE_THREADS": "1"} | environment,
             )  # fmt: skip
-        self.url = self._await_address()
+        try:
+            self.url = self._await_address()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
         self.http = httpx.Client(base_url=self.url, timeout=60)
         self.openai = openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
 

@@ -1,6 +1,5 @@
 """`ai-assistant cache`: what is kept of conversations on disk, and prompts that always are."""
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from ai_assistant import config
 from ai_assistant.cli.errors import CommandError
 from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.cli.output import columns, duration, printable, size
+from ai_assistant.devices.facts import read_disk
 from ai_assistant.devices.keep import GIGABYTE, Place, disk_bytes
 from ai_assistant.devices.settings import CacheSettings
 from ai_assistant.kvcache.cold import shelf
@@ -92,12 +92,8 @@ def _models(count: int) -> str:
 
 def _cap(cache: _Cache, used: int) -> int:
     """Bytes that all models may have, as the node decides it."""
-    place = cache.folder
-    while not place.exists():
-        place = place.parent
-    return disk_bytes(
-        cache.settings, Place(str(place), used=used, free=shutil.disk_usage(place).free)
-    )
+    place = Place(str(cache.folder), used=used, free=read_disk(cache.folder).free)
+    return disk_bytes(cache.settings, place)
 
 
 @command.command("ls")

@@ -1,7 +1,6 @@
 """`ai-assistant plan`: how a model would best be laid over this machine, how fast it would be."""
 
 import json
-import shutil
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from ai_assistant.cli.errors import CommandError
 from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.cli.progress import Tell, bar
 from ai_assistant.devices.child import ask_kernels
-from ai_assistant.devices.facts import read_cpu, read_memory
+from ai_assistant.devices.facts import read_cpu, read_disk, read_memory
 from ai_assistant.devices.gpus import Gpu, read_gpus
 from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.devices.layout import stored, words
@@ -244,6 +243,5 @@ def _refusal(planning: Planning, benches: dict[str, Bench]) -> str:
 def _engine_plan(planning: Planning, settings: config.Settings, layout: Layout) -> EnginePlan:
     plan = plan_engine(planning.model, planning.machine, planning.settings, layout)
     folder = config.cache_dir(settings)
-    near = next((place for place in (folder, *folder.parents) if place.exists()), Path.cwd())
-    place = Place(str(folder), used=0, free=shutil.disk_usage(near).free)
+    place = Place(str(folder), used=0, free=read_disk(folder).free)
     return plan_keeping(plan, settings.cache, place, ())

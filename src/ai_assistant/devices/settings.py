@@ -6,7 +6,7 @@ import msgspec
 
 from ai_assistant.devices.layout.search import Workload
 
-KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is larger than the free memory runs from disk, unless it would write fewer."""
     share_weights: bool = False
     """Several engines on one file hold its weights once; prompts are computed more slowly."""
-    kv_type: KvType = "auto"
+    kv_type: KvType | Literal["auto"] = "auto"
     """`auto`: f16, or q8_0 where more fits in so."""
     workload: Workload = "chat"
     """What it should be quick at."""

@@ -272,10 +272,10 @@ class Batcher:
         self._park(victim)
         self.preemptions += 1
 
-    def _park(self, sequence: Sequence) -> None:
+    def _park(self, sequence: Sequence, *, at_any_cost: bool = False) -> None:
         """Queue it again at its old place."""
         self.running.remove(sequence)
-        self._residence.park(sequence)
+        self._residence.park(sequence, at_any_cost=at_any_cost)
         self._queue(sequence)
 
     # Moving.
@@ -283,9 +283,7 @@ class Batcher:
     def set_aside(self) -> None:
         """Take all that runs out of the context, its state kept, to its old place in the queue."""
         for sequence in list(self.running):
-            self.running.remove(sequence)
-            self._residence.park(sequence, at_any_cost=True)
-            self._queue(sequence)
+            self._park(sequence, at_any_cost=True)
 
     def follow(self, other: "Batcher") -> None:
         """Go on with another one's sequences and with what it knows of their turns."""

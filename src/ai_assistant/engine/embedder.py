@@ -147,8 +147,7 @@ class Embedder:
 
     @property
     def _idle(self) -> bool:
-        orders = self._orders
-        return not (self._waiting or orders.unprepared or not orders.arrivals.empty())
+        return self._orders.all_prepared and not self._waiting
 
     def _accept(self) -> None:
         if not self._waiting:

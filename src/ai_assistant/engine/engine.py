@@ -118,18 +118,18 @@ class Engine:
 
     @property
     def _idle(self) -> bool:
-        orders = self._orders
-        return not (self._batcher.busy or orders.unprepared or not orders.arrivals.empty())
+        return self._orders.all_prepared and not self._batcher.busy
 
     # Accept.
 
     def accept(self) -> None:
         """Take in what arrived; wait for it when there is nothing to do."""
         arrivals = self._orders.arrivals
-        if self._asked:
-            self._take_within(0.0 if self._batcher.busy else IDLE_SECONDS)
-        elif not self._batcher.busy:
-            self._rest()
+        if not self._batcher.busy:
+            if self._asked:
+                self._take_within(IDLE_SECONDS)
+            else:
+                self._rest()
         while not arrivals.empty():
             self._take(arrivals.get())
 
@@ -232,6 +232,8 @@ class Engine:
     def _move(self, plan: EnginePlan) -> None:
         """Go on with another plan for the same weights."""
         begun = time.perf_counter()
+        if self.intake:  # what is prepared meanwhile has to fit as well
+            self.intake.limit = min(self.intake.limit, plan.context_limit)
         parts, problem = move(self._parts, Change(self._plan, plan), self._model)
         self._use(self._plan if problem else plan, parts)
         if self.intake:

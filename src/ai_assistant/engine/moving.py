@@ -75,6 +75,8 @@ def _into_new_context(
         made.residence.compute_again(sequence)
     if not change.same_states:
         _pin_again(made)
+    if made.cold:
+        made.cold.pin_only(made.residence.tiers.warm.pinned)
     return made, problem
 
 
@@ -86,8 +88,10 @@ def _connected(parts: Parts, change: Change, model: Model, context: Context) -> 
             threading.Thread(target=cold.close, args=(CLOSE_SECONDS,), daemon=True).start()
         cold = open_cold(new, model)
     warm = parts.residence.tiers.warm
-    if not change.same_states or change.old.warm_bytes != new.warm_bytes:
+    if not change.same_states:
         warm = WarmStore(new.warm_bytes)
+    elif change.old.warm_bytes != new.warm_bytes:
+        warm.resize(new.warm_bytes)
     return connect(new, model, context, warm, cold, after=parts)
 
 

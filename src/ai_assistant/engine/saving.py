@@ -96,7 +96,8 @@ class Saver:
                 self._keep(slot, block, start, durable=durable, pinned=pinned)
                 return True
         tail = length // BLOCK * BLOCK
-        if not (pinned or self._pays(slot, tail, length, hurry=hurry)):
+        long = length - tail >= WORTH_KEEPING
+        if long and not (pinned or self._pays(slot, tail, length, hurry=hurry)):
             return False
         self._saved[slot] = length
         return self._save_tail(slot, durable=durable, pinned=pinned)

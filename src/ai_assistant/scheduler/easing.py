@@ -89,7 +89,6 @@ class Easing:
         self._before = PressureFacts()
         self._acted_at = self._short_at = float("-inf")
         self.level: Level = "calm"
-        self.steps = 0
         """Things that were given up or back."""
 
     async def run(self) -> None:
@@ -111,7 +110,6 @@ class Easing:
         step = self._next(facts, now)
         if step:
             self._acted_at = now
-            self.steps += 1
             await self._do(step)
         return step
 

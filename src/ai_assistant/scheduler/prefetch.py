@@ -135,9 +135,13 @@ class Prefetcher:
         if wanted:
             self._read_at[wanted] = now
             self.reading = wanted
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command(paths[wanted].path), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL
-            )
+            with contextlib.suppress(OSError):  # no room for a process: another time
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command(paths[wanted].path),
+                    stdin=DEVNULL,
+                    stdout=DEVNULL,
+                    stderr=DEVNULL,
+                )
 
     def _stop(self) -> None:
         if self._process and self._process.returncode is None:

@@ -6,11 +6,10 @@ before the next one goes.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
-Shortage = Literal["calm", "tight", "critical"]
+from ai_assistant.devices.pressure import Level
 
 SMALLEST = 16 << 20
 """Bytes of a tier that are not worth another halving."""
@@ -60,7 +59,7 @@ class Shrink(msgspec.Struct, frozen=True):
 Step = Ease | Unload | Shrink
 
 
-def relieve(level: Shortage, models: Sequence[Held]) -> Step | None:
+def relieve(level: Level, models: Sequence[Held]) -> Step | None:
     """The next thing to give up; None where there is nothing left, or no need."""
     if level == "calm":
         return None

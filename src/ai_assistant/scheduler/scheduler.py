@@ -336,10 +336,6 @@ class Scheduler:
         """Every model, the default first."""
         return [place.model for place in self._places.values()]
 
-    def learned(self) -> dict[str, Learned]:
-        """What was seen of each model's speed."""
-        return {name: place.learned for name, place in self._places.items()}
-
     def here(self, name: str) -> Here:
         """The model of that name, as it is now; raises `ModelNotFound`."""
         place = self._find(name)
@@ -392,18 +388,7 @@ class Scheduler:
         default = place.model.id == self.default_model()
         if place.worker is None:
             return ModelStatus(model=place.model, state="unloaded", default=default)
-        status = place.worker.status()
-        return ModelStatus(
-            model=place.model,
-            state=status.state,
-            default=default,
-            progress=status.progress,
-            eta_seconds=status.eta_seconds,
-            error=status.error,
-            engine=status.engine,
-            restarts=status.restarts,
-            plan=status.plan,
-        )
+        return structs.replace(place.worker.status(), model=place.model, default=default)
 
 
 def _passes_through(worker: Worker) -> bool:

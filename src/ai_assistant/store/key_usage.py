@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -97,18 +98,7 @@ class KeyUsage:
         ]
 
     def _days(self, since: str) -> list[Used]:
-        return [
-            Used(
-                account=row[0],
-                day=row[1],
-                requests=row[2],
-                prompt_tokens=row[3],
-                completion_tokens=row[4],
-                refused=row[5],
-                dollars=row[6],
-            )
-            for row in self._db.execute("SELECT * FROM days WHERE day >= ?", (since,))
-        ]
+        return _used(self._db.execute("SELECT * FROM days WHERE day >= ?", (since,)))
 
     def write(self, changes: Changes) -> None:
         """Add all of it, or nothing."""
@@ -175,4 +165,9 @@ def read_usage(path: Path, since: str) -> list[Used]:
         return []
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT * FROM days WHERE day >= ? ORDER BY day, account", (since,))
-        return [Used(**dict(zip(Used.__struct_fields__, row, strict=True))) for row in rows]
+        return _used(rows)
+
+
+def _used(rows: Iterable[tuple[Any, ...]]) -> list[Used]:
+    """Rows of days; the columns stand in the order of the fields."""
+    return [Used(**dict(zip(Used.__struct_fields__, row, strict=True))) for row in rows]

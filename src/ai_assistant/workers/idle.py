@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+import weakref
 from pathlib import Path
 
 from msgspec import structs
@@ -34,7 +35,7 @@ class Idle:
         self._measure = measure
         self._idle_seconds = idle_seconds
         self._workers: dict[str, tuple[ModelInfo, LocalWorker]] = {}
-        self._told: set[int] = set()
+        self._told: weakref.WeakSet[LocalWorker] = weakref.WeakSet()
         self._done: set[str] = set()
         self._reports: dict[bytes, TrialReport] = {}
         self._busy_at = time.monotonic()
@@ -56,8 +57,8 @@ class Idle:
         if worker.status().state != "ready" or model.embedding:
             return
         try:
-            if id(worker) not in self._told:
-                self._told.add(id(worker))
+            if worker not in self._told:
+                self._told.add(worker)
                 await self._tell(model, worker)
             if self._wanted(model):
                 await self._measure_in_peace(model, worker)

@@ -279,8 +279,9 @@ class LocalWorker:
         """One process from start to end, or those that followed it in a move; the last one's death
         as an error if it was not asked for."""
         self._complaints.clear()
-        self.line.process = engine = await self._launch(self._plan)
-        engine.hear = self.hear
+        engine = await EngineProcess.launch(self._model.id, self._command, self._plan, self.hear)
+        engine.complaints = self._complaints
+        self.line.process = engine
         if self._stopping:
             engine.kill()
         while True:
@@ -289,11 +290,6 @@ class LocalWorker:
             if heir is None:
                 return self._bury(code)
             engine = heir
-
-    async def _launch(self, plan: EnginePlan) -> EngineProcess:
-        engine = await EngineProcess.launch(self._model.id, self._command, plan, _nobody)
-        engine.complaints = self._complaints
-        return engine
 
     def _bury(self, code: int) -> EngineDied | None:
         """The process is gone: whoever waits is told."""
@@ -341,6 +337,7 @@ class LocalWorker:
                 self._engine = status
                 self._failed_loads = 0
                 self._enter("ready")
+                self._eased_slots = 0  # it started as planned
                 self._pass_on_limit()
                 self._settled.set()
             case Moved() | HandedOver():

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ai_assistant.protocol.errors import AssistantError, ModelLoadFailed, from_info
+from ai_assistant.protocol.errors import AssistantError, EngineError, ModelLoadFailed, from_info
 from ai_assistant.protocol.frames import (
     EnginePlan,
     EngineReport,
@@ -283,10 +283,19 @@ async def _pause(host: Host, sequences: int) -> float:
     return max(line.resumed - line.quiet, 0.0) if sequences and line.resumed else 0.0
 
 
+_FOLDER = "ai-assistant-move-"
+
+
 @contextlib.asynccontextmanager
 async def _folder() -> AsyncGenerator[Path]:
     """A folder for its owner alone, gone afterwards: what people said passes through it."""
-    with tempfile.TemporaryDirectory(prefix="ai-assistant-move-", ignore_cleanup_errors=True) as at:
+    try:
+        folder = tempfile.TemporaryDirectory(
+            prefix="ai-assistant-move-", ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise EngineError(f"What runs could not be written down: {error}") from error
+    with folder as at:
         yield Path(at)
 
 

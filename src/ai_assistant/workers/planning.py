@@ -83,7 +83,8 @@ class Planner:
         self.cores = read_cpu().compute_cores
         self._none = False
         self._known: dict[str, Known] = {}
-        self._saved_at = time.monotonic()
+        self._started = time.monotonic()
+        self._saved_at: dict[str, float] = {}
 
     def gpus(self) -> tuple[Gpu, ...]:
         """With what is free on them now. Kernels without a backend for any are not asked."""
@@ -218,9 +219,10 @@ class Planner:
         self._save_factors(known)
 
     def _save_factors(self, known: Known) -> None:
-        if time.monotonic() - self._saved_at < SAVE_SECONDS:
+        now = time.monotonic()
+        if now - self._saved_at.get(known.name, self._started) < SAVE_SECONDS:
             return
-        self._saved_at = time.monotonic()
+        self._saved_at[known.name] = now
         try:
             stored.save_factors(self._folder, known.name, known.factors)
         except OSError as error:

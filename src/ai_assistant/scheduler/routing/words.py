@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from ai_assistant.protocol.routing import Decision, Term, Weighed
 from ai_assistant.scheduler.routing.decide import Choice, Ranked
 from ai_assistant.scheduler.routing.facts import Ask, CandidateFacts
@@ -78,27 +80,18 @@ def explained(
 
 
 def _ranked(found: Ranked, turn: int, candidates: Sequence[CandidateFacts], ask: Ask) -> Weighed:
-    one, expected = candidates[found.place], found.expected
-    return Weighed(
-        worker=one.name,
-        place=one.place,
-        turn=turn,
-        fallback=found.fallback,
-        ttft=expected.ttft,
-        tpot=expected.tpot,
-        cost=expected.cost,
-        quality=one.quality,
-        score=found.score,
-        terms=terms(one, expected, ask),
-    )
+    weighed = _weighed(candidates[found.place], found.expected, ask)
+    return structs.replace(weighed, turn=turn, fallback=found.fallback, score=found.score)
 
 
 def _refused(one: CandidateFacts, why: str, ask: Ask) -> Weighed:
-    expected = predict(one, ask)
+    return structs.replace(_weighed(one, predict(one, ask), ask), refused=why)
+
+
+def _weighed(one: CandidateFacts, expected: Prediction, ask: Ask) -> Weighed:
     return Weighed(
         worker=one.name,
         place=one.place,
-        refused=why,
         ttft=expected.ttft,
         tpot=expected.tpot,
         cost=expected.cost,
