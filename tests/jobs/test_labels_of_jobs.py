@@ -93,6 +93,19 @@ def test_spilling_is_asked_for_in_so_many_words(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("said", "spills"), [("false", False), ("true", True), ("", True)])
+def test_whoever_orders_a_batch_may_keep_it_here_whatever_the_settings_say(
+    tmp_path: Path, said: str, spills: bool
+) -> None:
+    async def run() -> None:
+        async with served(tmp_path, FakeService(), spill=True) as (client, jobs):
+            metadata = {"spill": said} if said else None
+            made = await order(client, await upload(client), metadata=metadata)
+            assert (await jobs.batch("alice", made.json()["id"])).spill == spills
+
+    asyncio.run(run())
+
+
 def test_the_status_and_the_figures_tell_of_jobs(tmp_path: Path) -> None:
     async def run() -> None:
         async with served(tmp_path, FakeService()) as (client, _):

@@ -49,8 +49,9 @@ def command() -> None:
 )
 @click.option("--window", metavar="HOURS", help="Work on it only then, such as 22:00-06:00.")
 @click.option("--within", default="24h", metavar="TIME", help="Give up after that; 24h by default.")
-@click.option("--spill", is_flag=True,
-              help="When it is late, providers may take lines, as policy.toml allows.")  # fmt: skip
+@click.option("--spill/--no-spill", default=None,
+              help="Whether providers may take lines when it is late, as policy.toml allows;"
+              " jobs.spill decides if not given.")  # fmt: skip
 @click.option("--label", "labels", multiple=True, metavar="NAME",
               help="A label for policy.toml, of all of its lines; may be repeated.")  # fmt: skip
 @click.option("--watch", is_flag=True, help="Show how it gets on, until it has ended.")
@@ -61,7 +62,7 @@ def submit(
     endpoint: str | None,
     window: str | None,
     within: str,
-    spill: bool,
+    spill: bool | None,
     labels: tuple[str, ...],
     watch: bool,
     as_json: bool,
@@ -90,7 +91,8 @@ def submit(
         order: dict[str, Any] = {
             "input_file_id": sent["id"], "endpoint": address, "completion_window": within
         }  # fmt: skip
-        metadata = ({"window": window} if window else {}) | ({"spill": "true"} if spill else {})
+        metadata = {"window": window} if window else {}
+        metadata |= {} if spill is None else {"spill": str(spill).lower()}
         order |= {"metadata": metadata} if metadata else {}
         order |= {"labels": labels} if labels else {}
         tree = client.fetch("POST", "/v1/batches", json=order)

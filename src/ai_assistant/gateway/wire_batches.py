@@ -66,10 +66,10 @@ def read_batch(
     )
 
 
-def _spill(said: str) -> bool:
+def _spill(said: str) -> bool | None:
     if said and said.lower() not in _YES:
         raise invalid(f"metadata.{SPILL}", "expected true or false")
-    return _YES.get(said.lower(), False)
+    return _YES.get(said.lower())
 
 
 def batch_object(batch: Batch, progress: Progress) -> dict[str, Any]:

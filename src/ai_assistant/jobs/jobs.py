@@ -42,7 +42,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     window: str = ""
     metadata: dict[str, str] | None = None
     labels: tuple[str, ...] = ()
-    spill: bool = False
+    spill: bool | None = None
+    """None: as the owner of the node set it."""
     output_seconds: int | None = None
 
 
@@ -247,7 +248,7 @@ class Jobs:
             window=order.window,
             metadata=order.metadata,
             labels=order.labels,
-            spill=order.spill or self.settings.spill,
+            spill=self.settings.spill if order.spill is None else order.spill,
             output_seconds=order.output_seconds,
             created_at=now,
             expires_at=now + seconds,
