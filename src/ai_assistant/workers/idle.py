@@ -69,8 +69,8 @@ class Idle:
     async def _tell(self, model: ModelInfo, worker: LocalWorker) -> None:
         """Predictions of what is loaded, if it was measured."""
         if worker.told and await asyncio.to_thread(self._planner.anything_stored):
-            worker.told = await asyncio.to_thread(
-                self._planner.told, model, worker.plan, worker.told
+            worker.tell(
+                await asyncio.to_thread(self._planner.told, model, worker.plan, worker.told)
             )
 
     def _note_work(self) -> bool:
@@ -126,10 +126,10 @@ class Idle:
 
     def _show(self, worker: LocalWorker, share: float | None) -> None:
         if worker.told:
-            worker.told = structs.replace(worker.told, measuring=share)
+            worker.tell(structs.replace(worker.told, measuring=share))
 
     async def _tell_of_it(self, model: ModelInfo, worker: LocalWorker) -> None:
         if worker.told:
             said = "Measured since: the next load of this model chooses by it."
             told = structs.replace(worker.told, reasons=(*worker.told.reasons, said))
-            worker.told = await asyncio.to_thread(self._planner.told, model, worker.plan, told)
+            worker.tell(await asyncio.to_thread(self._planner.told, model, worker.plan, told))
