@@ -5,10 +5,11 @@ iterator is silent, and what is ready goes out in one write.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ai_assistant.gateway.exchange import ClientGone, Exchange
+from ai_assistant.gateway.wanted import let_go
 from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.requests import GenerateRequest
 from ai_assistant.protocol.routing import Served
@@ -138,11 +139,4 @@ class Feed:
                     self._space.clear()
                     await self._space.wait()
         finally:
-            await _close(chunks)
-
-
-async def _close(chunks: AsyncIterator[TokenChunk]) -> None:
-    """Async iterators without `aclose` exist; generators have it."""
-    aclose = getattr(chunks, "aclose", None)
-    if aclose is not None:
-        await aclose()
+            await let_go(chunks)

@@ -1,7 +1,7 @@
 """Work whose answer comes at once as a whole, and is dropped when the client leaves."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from ai_assistant.gateway.exchange import ClientGone, Exchange
@@ -22,3 +22,10 @@ async def while_wanted(exchange: Exchange, work: Coroutine[Any, Any, Result]) ->
         task.cancel()
         watch.cancel()
         await asyncio.wait({task, watch})
+
+
+async def let_go(pieces: AsyncIterator[Any]) -> None:
+    """Close an iterator. Some have no `aclose`; generators have it."""
+    aclose = getattr(pieces, "aclose", None)
+    if aclose is not None:
+        await aclose()

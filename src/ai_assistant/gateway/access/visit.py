@@ -1,6 +1,5 @@
 """The node as one caller may use it: its models only, and no more than its limits."""
 
-import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -9,6 +8,7 @@ from msgspec import structs
 from ai_assistant.gateway.access.accounts import Accounts, Lease
 from ai_assistant.gateway.access.sizes import expected_tokens
 from ai_assistant.gateway.keys import Caller
+from ai_assistant.gateway.wanted import let_go
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import ModelNotAllowed
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
@@ -52,16 +52,17 @@ class Visit:
                     usage = chunk.usage
                     prompt, completion = usage.prompt_tokens, usage.completion_tokens
                     cached = usage.cached_tokens
-                    # Before the client hears the end: its next request finds the place free.
-                    self._ended(lease)
-                    ended = True
+                    if not ended:
+                        # Before the client hears the end: its next request finds the place free.
+                        self._ended(lease)
+                        ended = True
                 yield chunk
         finally:
+            # Before closing, which may fail or be cut off: what was computed counts anyway.
+            lease.count(prompt, completion, cached=cached, expected=expected)
             if not ended:
                 self._ended(lease)
-            with contextlib.suppress(AttributeError):
-                await pieces.aclose()  # type: ignore[attr-defined]
-            lease.count(prompt, completion, cached=cached, expected=expected)
+            await let_go(pieces)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors; raises as `generate` does."""
