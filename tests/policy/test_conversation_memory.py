@@ -1,8 +1,10 @@
 """What sticks to a conversation: labels and placeholders, over turns, restarts and broken files."""
 
 import asyncio
+import contextlib
 import stat
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -150,18 +152,53 @@ def test_text_that_could_not_be_read_once_is_read_again_with_its_history(house: 
     assert memory.labels(memory.conversation(chat("cut"), named_once)).names == {UNCHECKED}
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'{"salt"', b"\x00nonsense"), (b"salt", b"s\xfflt"), (b"board", b"bo\xffrd")]
+)
 def test_what_cannot_be_read_any_more_closes_conversations_and_not_new_ones(
-    house: House, caplog: pytest.LogCaptureFixture
+    house: House, caplog: pytest.LogCaptureFixture, old: bytes, new: bytes
 ) -> None:
     house.keeps(chat("who pays?", origin=BOARD))
     house.memory.close()
-    (house.folder / "labels.jsonl").write_bytes(b"\x00nonsense\n")
+    file = house.folder / "labels.jsonl"
+    damaged = file.read_bytes().replace(old, new)
+    file.write_bytes(damaged)
     house.again()
     assert "mended or deleted" in caplog.text
     assert not house.keeps(chat("hello"))
     assert house.keeps(chat("hello", "hi", "how are you?"))
     assert house.keeps(chat("hello", origin=named("c1")))
-    assert (house.folder / "labels.jsonl").read_bytes() == b"\x00nonsense\n"
+    assert file.read_bytes() == damaged
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Generator[None]:
+    """What is written beyond that is cut off, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_line_that_a_full_disk_cut_off_does_not_swallow_the_next(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = house.folder / "labels.jsonl"
+
+    def examine(name: str) -> None:
+        bounds = Bounds(labels=("board",))
+        house.gate.examine(chat("x", origin=Origin(conversation=name, bounds=bounds)))
+
+    with files_of_at_most(file.stat().st_size + 20):
+        examine("c1")
+    assert "bytes were written" in caplog.text
+    examine("c2")
+    assert house.keeps(chat("y", origin=named("c1"))), "it holds until the node ends"
+    house.again()
+    assert house.keeps(chat("y", origin=named("c2")))
 
 
 def test_the_file_tells_nothing_of_what_was_said_and_is_the_owners(house: House) -> None:

@@ -52,7 +52,7 @@ class MemoryFile:
             head = msgspec.json.encode(_Head(self.salt)) + b"\n"
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(self._path, head + b"".join(lines))
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.broken = True
             log.warning(
                 "What stuck to conversations cannot be read (%s): until %s is mended or deleted and"
@@ -70,7 +70,11 @@ class MemoryFile:
             if self._handle < 0:
                 flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
                 self._handle = os.open(self._path, flags)
-            os.write(self._handle, _line(key, labels))
+            # On a line of its own, also behind one that a full disk cut off.
+            line = b"\n" + _line(key, labels)
+            written = os.write(self._handle, line)
+            if written < len(line):
+                raise OSError(f"only {written} of {len(line)} bytes were written")
         except OSError as error:
             self._warn(error)
 
@@ -84,7 +88,7 @@ class MemoryFile:
         head, *lines = path.read_bytes().split(b"\n")
         self.salt = msgspec.json.decode(head, type=_Head).salt
         found: dict[bytes, Labels] = {}
-        for line in lines:
+        for line in filter(None, lines):
             with contextlib.suppress(msgspec.MsgspecError):  # torn by a crash
                 one = msgspec.json.decode(line, type=_Line)
                 found.pop(one.k, None)
