@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ai_assistant import config
-from ai_assistant.config import ConfigError, Loaded, load, shown
+from ai_assistant.config import places
+from ai_assistant.config.exposure import exposed_without_key
+from ai_assistant.config.loading import ConfigError, Loaded, load, shown
+from ai_assistant.config.schema import FLAGS
+from ai_assistant.config.settings import Settings
 from ai_assistant.gateway.keys import read_key
 from ai_assistant.protocol.requests import Priority
 
@@ -33,7 +36,7 @@ def written(folder: Path, text: str) -> Path:
 def test_defaults_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     loaded = load(environ={})
-    assert loaded.settings == config.Settings()
+    assert loaded.settings == Settings()
     assert set(loaded.origins.values()) == {"default"}
 
 
@@ -213,13 +216,13 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
 )
 def test_exposure(host: str, keys: str, exposed: bool) -> None:
     loaded: Loaded = load({"server.host": host}, environ={"AI_ASSISTANT_API_KEY": keys})
-    assert config.exposed_without_key(loaded.settings) is exposed
+    assert exposed_without_key(loaded.settings) is exposed
 
 
 def test_every_flag_is_a_key() -> None:
-    assert set(config.FLAGS) <= {*load(environ={}).origins, "server.api_key_file"}
+    assert set(FLAGS) <= {*load(environ={}).origins, "server.api_key_file"}
 
 
 def test_the_data_folder_can_be_chosen(tmp_path: Path) -> None:
     loaded = load({"store.data_dir": str(tmp_path)}, environ={})
-    assert config.data_dir(loaded.settings) == tmp_path
+    assert places.data_dir(loaded.settings) == tmp_path

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from ai_assistant import config
+from ai_assistant.config import places
+from ai_assistant.config.settings import Settings
+from ai_assistant.config.sources import variables
 from ai_assistant.console.routes import console_routes
 from ai_assistant.devices import stored
 from ai_assistant.devices.child import ask_kernels
@@ -59,7 +61,7 @@ START_SECONDS = 60.0
 
 
 def run(
-    settings: config.Settings,
+    settings: Settings,
     *,
     announce: Callable[[str], None],
     resume: bool = True,
@@ -77,30 +79,30 @@ def run(
 
 
 async def _serve_keyed(
-    settings: config.Settings,
+    settings: Settings,
     announce: Callable[[str], None],
     resume: bool,
     file: Path | None,
 ) -> int:
     access = Access(
         settings.server.api_keys,
-        keys=config.keys_file(file) if file else None,
-        usage=config.key_usage_file(settings) if file else None,
+        keys=places.keys_file(file) if file else None,
+        usage=places.key_usage_file(settings) if file else None,
     )
     async with access.kept():
         return await _serve(settings, announce, resume, file, access)
 
 
 async def _serve(
-    settings: config.Settings,
+    settings: Settings,
     announce: Callable[[str], None],
     resume: bool,
     file: Path | None,
     access: Access,
 ) -> int:
-    planner = Planner(settings.engine, config.layouts_dir(settings))
+    planner = Planner(settings.engine, places.layouts_dir(settings))
     idle = Idle(planner, measure=settings.engine.measure)
-    data = config.data_dir(settings)
+    data = places.data_dir(settings)
     power = NodePower(functools.partial(keeper_here, settings.power, data))
     scheduler = _build_scheduler(settings, planner, idle, power)
     scheduler.power = power.status
@@ -128,13 +130,13 @@ def _background(path: str) -> tuple[str, ...]:
 @contextlib.asynccontextmanager
 async def _with_others(
     scheduler: Scheduler,
-    settings: config.Settings,
+    settings: Settings,
     file: Path | None,
     purse: Purse,
     network: HostNetwork,
 ) -> AsyncGenerator[Router]:
     """The models here, and those of the providers where there are any."""
-    wanted = (config.providers_file, config.policy_file)
+    wanted = (places.providers_file, places.policy_file)
     if not (file and any(path(file).exists() for path in wanted)):
         yield _warned(Router(scheduler, settings=settings.routing))
         return
@@ -149,15 +151,15 @@ async def _with_others(
     from ai_assistant.workers.providers.records_file import RecordsFile
     from ai_assistant.workers.providers.upkeep import kept_up
 
-    egress = EgressLog(config.egress_dir(settings) / "node")
-    memory = Memory(MemoryFile(config.data_dir(settings) / "conversation-labels.jsonl"))
-    gate = Gate(RulesFile(config.policy_file(file)), egress, memory, heard=network.hear)
+    egress = EgressLog(places.egress_dir(settings) / "node")
+    memory = Memory(MemoryFile(places.data_dir(settings) / "conversation-labels.jsonl"))
+    gate = Gate(RulesFile(places.policy_file(file)), egress, memory, heard=network.hear)
     fleet = Fleet(
-        read_providers(config.providers_file(file)),
-        environ=config.variables(),
+        read_providers(places.providers_file(file)),
+        environ=variables(),
         folder=file.parent,
         gate=gate,
-        records=RecordsFile(config.providers_seen_file(settings)),
+        records=RecordsFile(places.providers_seen_file(settings)),
     )
     for name, problem in fleet.problems.items():
         log.warning("The provider %s is left out: %s", name, problem)
@@ -185,14 +187,14 @@ def _warned(router: Router) -> Router:
 async def _serve_all(
     scheduler: Scheduler,
     service: Router,
-    settings: config.Settings,
+    settings: Settings,
     announce: Callable[[str], None],
     resume: bool,
     access: Access,
     network: HostNetwork,
     power: NodePower,
 ) -> int:
-    folder = config.data_dir(settings)
+    folder = places.data_dir(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conversations = Conversations(folder)
     desk = Desk(service, settings.server, crowded_at=lambda: scheduler.crowded_at, access=access)
@@ -257,7 +259,7 @@ def _wake(loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
 
 
 def _build_scheduler(
-    settings: config.Settings, planner: Planner, idle: Idle, power: NodePower
+    settings: Settings, planner: Planner, idle: Idle, power: NodePower
 ) -> Scheduler:
     def make_worker(model: ModelInfo) -> tuple[Worker, int]:
         planned = planner.plan(model)
@@ -283,15 +285,15 @@ def _build_scheduler(
     )
 
 
-def _look(settings: config.Settings) -> Callable[[], Profile]:
+def _look(settings: Settings) -> Callable[[], Profile]:
     """Reads the machine as it is now; the kernels are asked for their devices only once."""
     source = ThisMachine(functools.cache(ask_kernels))
-    folders, data = config.disk_folders(settings), config.data_dir(settings)
+    folders, data = places.disk_folders(settings), places.data_dir(settings)
     return lambda: stored.current(source, folders, data)
 
 
-def _cache_place(settings: config.Settings) -> Place:
-    folder = config.cache_dir(settings)
+def _cache_place(settings: Settings) -> Place:
+    folder = places.cache_dir(settings)
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         free = shutil.disk_usage(folder).free
@@ -299,22 +301,22 @@ def _cache_place(settings: config.Settings) -> Place:
     return Place(str(folder), used=0, free=0)
 
 
-def _pins(settings: config.Settings) -> tuple[Pin, ...]:
+def _pins(settings: Settings) -> tuple[Pin, ...]:
     """A file that cannot be read must not keep a model from its users."""
     try:
-        return read_pins(config.cache_dir(settings))
+        return read_pins(places.cache_dir(settings))
     except AssistantError as error:
         log.warning("The pinned prompts are not used: %s", error)
         return ()
 
 
-def known_models(settings: config.Settings) -> tuple[ModelInfo, ...]:
+def known_models(settings: Settings) -> tuple[ModelInfo, ...]:
     """The models that a node with these settings serves, the default first."""
     return read_known_models(settings.store.models)
 
 
 @contextlib.contextmanager
-def temporary(settings: config.Settings) -> Generator[str]:
+def temporary(settings: Settings) -> Generator[str]:
     """A node as a child process on a free port of this machine, for the life of the context.
 
     Yields its address. Raises `EngineError` with its last words if it does not come up.
@@ -356,7 +358,7 @@ def _await_address(child: subprocess.Popen[bytes], address: Path, log: Path) -> 
 def _child(folder: Path) -> int:
     """The temporary node's own process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    settings = msgspec.json.decode((folder / "settings.json").read_bytes(), type=config.Settings)
+    settings = msgspec.json.decode((folder / "settings.json").read_bytes(), type=Settings)
 
     def announce(url: str) -> None:
         part = folder / "address.part"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Invoke
 
-from ai_assistant import config
+from ai_assistant.config import loading
 from ai_assistant.gateway.keys import read_key
 from ai_assistant.protocol.requests import Priority
 
@@ -64,7 +64,7 @@ def test_a_key_with_a_name_a_class_and_a_weight(invoke: Invoke, tmp_path: Path) 
     key, *options = path.read_text().split()
     assert options == ["name=nightly", "class=batch", "weight=0.5"]
     assert key not in output
-    loaded = config.load({"server.api_key_file": str(path)}, environ={})
+    loaded = loading.load({"server.api_key_file": str(path)}, environ={})
     caller = read_key(loaded.settings.server.api_keys[0])
     assert (caller.tenant, caller.ceiling, caller.weight) == ("nightly", Priority.BATCH, 0.5)
 

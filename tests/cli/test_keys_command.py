@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Invoke
 
-from ai_assistant import config
+from ai_assistant.config import loading, places
 from ai_assistant.store.key_usage import Changes, KeyUsage, Used
 from ai_assistant.store.keys import digest_of
 from ai_assistant.store.keys_file import read_keys
@@ -20,7 +20,7 @@ def made(invoke: Invoke, *words: str) -> str:
 
 
 def keys_file() -> Path:
-    return config.keys_file(config.default_file())
+    return places.keys_file(places.default_file())
 
 
 def test_a_key_is_shown_once_and_its_hash_is_kept(invoke: Invoke) -> None:
@@ -101,8 +101,8 @@ def test_what_is_wrong_is_said(invoke: Invoke, words: tuple[str, ...], said: str
 
 def test_what_was_used_is_shown(invoke: Invoke, home: Path) -> None:
     made(invoke, "ann")
-    settings = config.load().settings
-    file = KeyUsage(config.key_usage_file(settings), "node")
+    settings = loading.load().settings
+    file = KeyUsage(places.key_usage_file(settings), "node")
     day = time.strftime("%Y-%m-%d")
     used = Used(account="key:ann", day=day, requests=3, prompt_tokens=40, dollars=0.25)
     file.write(Changes(used=(used,)))

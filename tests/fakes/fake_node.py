@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ai_assistant.config import Settings
+from ai_assistant.config.settings import Settings
 from ai_assistant.protocol.status import ModelInfo
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli.errors import CommandError, WrongUse
 from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.cli.output import columns, printable, size
+from ai_assistant.config import places
 from ai_assistant.policy.egress.anchor import Anchor, BadAnchor, parse_anchor
 from ai_assistant.policy.egress.keys import BadKey, Keys, read_keys
 from ai_assistant.policy.egress.record import Record
@@ -169,7 +169,7 @@ def report(as_json: bool, config_file: Path | None) -> None:
 
 
 def _logs(config_file: Path | None) -> list[Path]:
-    root = config.egress_dir(load(config_file).settings)
+    root = places.egress_dir(load(config_file).settings)
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return [one for one in folders if one.is_dir() and any(one.iterdir())]
 

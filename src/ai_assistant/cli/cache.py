@@ -8,10 +8,10 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli.errors import CommandError
 from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.cli.output import columns, duration, printable, size
+from ai_assistant.config import places
 from ai_assistant.devices.facts import read_disk
 from ai_assistant.devices.keep import GIGABYTE, Place, disk_bytes
 from ai_assistant.devices.settings import CacheSettings
@@ -32,7 +32,7 @@ class _Cache(NamedTuple):
 
 def _cache(config_file: Path | None) -> _Cache:
     settings = load(config_file).settings
-    return _Cache(config.cache_dir(settings), settings.cache)
+    return _Cache(places.cache_dir(settings), settings.cache)
 
 
 @click.group("cache")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from ai_assistant import config
 from ai_assistant.cli.chat_commands import COMMANDS, HANDLERS
 from ai_assistant.cli.chat_loop import Chat, line_reader
 from ai_assistant.cli.chat_screen import Screen
@@ -15,6 +14,8 @@ from ai_assistant.cli.chat_talk import OPTIONS, Talk, load_talk
 from ai_assistant.cli.connect import running_or_temporary, target
 from ai_assistant.cli.options import model_option, node_options
 from ai_assistant.cli.streams import lenient
+from ai_assistant.config import places
+from ai_assistant.config.settings import Settings
 
 
 @click.command("chat")
@@ -65,7 +66,7 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _reader(chat: Chat, settings: config.Settings) -> Callable[[], str]:
+def _reader(chat: Chat, settings: Settings) -> Callable[[], str]:
     if not chat.screen.terminal:
         return line_reader(lenient(sys.stdin).readline)
     from ai_assistant.cli.chat_terminal import SlashCompleter, reader
@@ -82,4 +83,4 @@ def _reader(chat: Chat, settings: config.Settings) -> Callable[[], str]:
             "stats": lambda: ("on", "off"),
         },
     )
-    return reader(config.data_dir(settings) / "chat-history", completer)
+    return reader(places.data_dir(settings) / "chat-history", completer)

@@ -10,7 +10,7 @@ import msgspec
 
 from ai_assistant.cli.errors import CommandError, NodeRefused, NodeUnreachable
 from ai_assistant.cli.sse import events
-from ai_assistant.config import is_loopback
+from ai_assistant.config.exposure import is_loopback
 from ai_assistant.protocol.chunks import Usage
 from ai_assistant.protocol.status import NodeStatus
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from ai_assistant import config
 from ai_assistant.cli.errors import CommandError, WrongUse
 from ai_assistant.cli.options import config_option, json_option, key_file_option, load
 from ai_assistant.cli.output import columns
+from ai_assistant.config import places
+from ai_assistant.config.loading import shown
 from ai_assistant.gateway.keys import CLASSES, WEIGHTS, read_key, write_key
 from ai_assistant.protocol.errors import InvalidRequest
 
@@ -41,7 +42,7 @@ def show(as_json: bool, config_file: Path | None) -> None:
       ai-assistant config show --json
     """
     loaded = load(config_file)
-    rows = config.shown(loaded)
+    rows = shown(loaded)
     if as_json:
         settings = {key: {"value": value, "origin": origin} for key, value, origin in rows}
         click.echo(json.dumps({"file": str(loaded.file), "settings": settings}))
@@ -93,7 +94,7 @@ def new_key(
       ai-assistant config new-key --name nightly --class batch --weight 0.5
       ai-assistant config new-key --api-key-file ./team-keys
     """
-    path = (api_key_file or config.default_key_file()).expanduser().absolute()
+    path = (api_key_file or places.default_key_file()).expanduser().absolute()
     line = write_key(f"aia-{secrets.token_urlsafe(32)}", name=name, kind=kind, weight=weight)
     try:
         read_key(line)

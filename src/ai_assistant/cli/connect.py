@@ -10,7 +10,8 @@ import msgspec
 from ai_assistant.cli.client import Client
 from ai_assistant.cli.errors import NodeUnreachable
 from ai_assistant.cli.options import load
-from ai_assistant.config import KEYS, Settings
+from ai_assistant.config.schema import KEYS
+from ai_assistant.config.settings import Settings
 from ai_assistant.gateway.keys import secret_of
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli import devices_table
 from ai_assistant.cli.options import config_option, json_option, load
+from ai_assistant.config import places
 from ai_assistant.devices import stored
 from ai_assistant.devices.child import ask_kernels, ask_speed
 from ai_assistant.devices.measure import SECONDS, Tell, measure
@@ -49,8 +49,8 @@ def command(measured: bool, record: Path | None, as_json: bool, config_file: Pat
       ai-assistant devices --record machine.txt
     """
     settings = load(config_file).settings
-    data = config.data_dir(settings)
-    folders = config.disk_folders(settings)
+    data = places.data_dir(settings)
+    folders = places.disk_folders(settings)
     source = ThisMachine(ask_kernels)
     if measured:  # The disk is measured where the data will be.
         data.mkdir(parents=True, exist_ok=True, mode=0o700)

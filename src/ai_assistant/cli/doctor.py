@@ -13,13 +13,15 @@ from pathlib import Path
 import click
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli import doctor_checks as checks
 from ai_assistant.cli.client import Client
 from ai_assistant.cli.connect import local_url
 from ai_assistant.cli.doctor_checks import Check, KernelReport, PortState, Verdict
 from ai_assistant.cli.errors import CommandError, NodeRefused, NodeUnreachable
 from ai_assistant.cli.options import config_option, json_option
+from ai_assistant.config import loading, places
+from ai_assistant.config.loading import ConfigError
+from ai_assistant.config.settings import Settings
 from ai_assistant.devices import facts, stored
 from ai_assistant.devices.judge import judge
 from ai_assistant.devices.probe import probe
@@ -66,7 +68,7 @@ def command(
     if applied or restored:
         from ai_assistant.cli import doctor_changes as changes
 
-        data = config.data_dir(_settings(config_file)[0])
+        data = places.data_dir(_settings(config_file)[0])
         (changes.apply if applied else changes.restore)(data, dry=dry, as_json=as_json)
         return
     findings = examine(config_file)
@@ -85,7 +87,7 @@ def examine(config_file: Path | None) -> list[Check]:
     settings, settings_check = _settings(config_file)
     server = settings.server
     url = local_url(server.host, server.port)
-    data = config.data_dir(settings)
+    data = places.data_dir(settings)
     cpu = facts.read_cpu()
     kernels = kernel_report()
     return [
@@ -113,13 +115,13 @@ def _machine(data: Path) -> Profile:
     return probe(ThisMachine(), (str(data),), now=stored.utc_now(), with_kernels=False)
 
 
-def _settings(config_file: Path | None) -> tuple[config.Settings, Check]:
+def _settings(config_file: Path | None) -> tuple[Settings, Check]:
     """The settings, or the defaults if they cannot be used."""
     try:
-        loaded = config.load(config_file=config_file)
-    except config.ConfigError as error:
-        file = config_file or config.default_file()
-        return config.Settings(), checks.check_settings(file, error.problems, ())
+        loaded = loading.load(config_file=config_file)
+    except ConfigError as error:
+        file = config_file or places.default_file()
+        return Settings(), checks.check_settings(file, error.problems, ())
     return loaded.settings, checks.check_settings(loaded.file, (), loaded.warnings)
 
 

@@ -5,7 +5,7 @@ from typing import IO, Any
 
 import click
 
-from ai_assistant.config import ConfigError
+from ai_assistant.config.loading import ConfigError
 from ai_assistant.protocol.errors import AssistantError
 
 

@@ -10,7 +10,6 @@ from typing import cast
 import click
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli import keys_table
 from ai_assistant.cli.errors import CommandError, WrongUse
 from ai_assistant.cli.keys_values import (
@@ -21,6 +20,8 @@ from ai_assistant.cli.keys_values import (
     value_options,
 )
 from ai_assistant.cli.options import config_option, json_option, load
+from ai_assistant.config import places
+from ai_assistant.config.settings import Settings
 from ai_assistant.gateway.access.calendar import day_of, month_of
 from ai_assistant.gateway.key_options import check_option
 from ai_assistant.protocol.errors import InvalidRequest
@@ -65,7 +66,7 @@ def add(name: str, as_json: bool, config_file: Path | None, **given: str | None)
       ai-assistant keys add support --labels customer-data --tokens-per-minute 100000
     """
     loaded = load(config_file)
-    path = config.keys_file(loaded.file)
+    path = places.keys_file(loaded.file)
     _check_name(name)
     text, secret = make_secret()
     new = StoredKey(name=name, secrets=(secret,), created=time.time())
@@ -96,7 +97,7 @@ def list_keys(as_json: bool, config_file: Path | None) -> None:
       ai-assistant keys ls --json
     """
     loaded = load(config_file)
-    book, now = read_keys(config.keys_file(loaded.file)), time.time()
+    book, now = read_keys(places.keys_file(loaded.file)), time.time()
     used = _used(loaded.settings, now)
     if as_json:
         found = {
@@ -123,7 +124,7 @@ def show(name: str, as_json: bool, config_file: Path | None) -> None:
       ai-assistant keys show team:research --json
     """
     loaded = load(config_file)
-    book, now = read_keys(config.keys_file(loaded.file)), time.time()
+    book, now = read_keys(places.keys_file(loaded.file)), time.time()
     one = _group(book, name) if _is_group(name) else _key(book, name)
     used = _used(loaded.settings, now)
     if as_json:
@@ -174,7 +175,7 @@ def set_values(
         )
 
     loaded = load(config_file)
-    book, now = _changed(config.keys_file(loaded.file), change), time.time()
+    book, now = _changed(places.keys_file(loaded.file), change), time.time()
     one = _group(book, name) if group else _key(book, name)
     used = _used(loaded.settings, now)
     if as_json:
@@ -204,7 +205,7 @@ def remove(name: str, as_json: bool, config_file: Path | None) -> None:
             raise CommandError(f"{name} has no limits.")
         return book.with_group(Group(kind=group.kind, name=group.name))
 
-    _changed(config.keys_file(load(config_file).file), change)
+    _changed(places.keys_file(load(config_file).file), change)
     click.echo(json.dumps({"removed": name}) if as_json else f"{name} is gone.")
 
 
@@ -223,7 +224,7 @@ def rotate(name: str, keep_old: str | None, as_json: bool, config_file: Path | N
     """
     until = time.time() + read_span(keep_old) if keep_old else None
     text, secret = make_secret()
-    path = config.keys_file(load(config_file).file)
+    path = places.keys_file(load(config_file).file)
 
     def change(book: KeyBook) -> KeyBook:
         return book.with_key(rotated(_key(book, name), secret, old_until=until))
@@ -279,8 +280,8 @@ def _key(book: KeyBook, name: str) -> StoredKey:
     return found
 
 
-def _used(settings: config.Settings, now: float) -> list[Used]:
-    path = config.key_usage_file(settings)
+def _used(settings: Settings, now: float) -> list[Used]:
+    path = places.key_usage_file(settings)
     try:
         return read_usage(path, f"{month_of(day_of(now))}-01")
     except sqlite3.Error as error:

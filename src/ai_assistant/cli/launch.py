@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from ai_assistant import config
 from ai_assistant.cli.connect import Target, running, target
 from ai_assistant.cli.errors import CommandError, WrongUse
 from ai_assistant.cli.launch_clients import AGENTS, NO_KEY, Agent, Place, Recipe
 from ai_assistant.cli.options import model_option, node_options
+from ai_assistant.config.sources import variables
 from ai_assistant.protocol.status import ModelStatus
 
 
@@ -96,7 +96,7 @@ def _run(known: Agent, recipe: Recipe, line: tuple[str, ...]) -> None:
     program = shutil.which(known.program)
     if program is None:
         raise CommandError(f"{known.program} is not installed.", f"Install it: {known.install}")
-    environment = {**config.variables(), **recipe.variables}
+    environment = {**variables(), **recipe.variables}
     if os.name == "nt":
         sys.exit(subprocess.run([program, *line[1:]], env=environment, check=False).returncode)
     sys.stdout.flush()

@@ -79,7 +79,7 @@ class Families(click.Group):
 
 def _translated(error: Exception) -> Exception:
     from ai_assistant.cli.errors import CommandError, from_assistant, from_config
-    from ai_assistant.config import ConfigError
+    from ai_assistant.config.loading import ConfigError
     from ai_assistant.protocol.errors import AssistantError
 
     if isinstance(error, ConfigError):

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from ai_assistant import config
 from ai_assistant.cli.errors import from_config
+from ai_assistant.config import loading
+from ai_assistant.config.loading import ConfigError, Loaded
 
 Decorated = Callable[..., Any]
 
@@ -33,12 +34,12 @@ def node_options(function: Decorated) -> Decorated:
     return url(key_file_option(config_option(function)))
 
 
-def load(config_file: Path | None, **flags: object) -> config.Loaded:
+def load(config_file: Path | None, **flags: object) -> Loaded:
     """The settings of this run; flags are given by dotted key with `__` for the dot."""
     dotted = {name.replace("__", "."): value for name, value in flags.items()}
     try:
-        loaded = config.load(dotted, config_file=config_file)
-    except config.ConfigError as error:
+        loaded = loading.load(dotted, config_file=config_file)
+    except ConfigError as error:
         raise from_config(error) from error
     for warning in loaded.warnings:
         click.echo(f"{click.style('Warning:', fg='yellow')} {warning}", err=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli import plan_table
 from ai_assistant.cli.errors import CommandError
 from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.cli.progress import Tell, bar
+from ai_assistant.config import places
+from ai_assistant.config.settings import Settings
 from ai_assistant.devices.child import ask_kernels
 from ai_assistant.devices.facts import read_cpu, read_disk, read_memory
 from ai_assistant.devices.gpus import Gpu, read_gpus
@@ -158,7 +159,7 @@ def _json(
     return json.dumps(msgspec.to_builtins(parts))
 
 
-def _model(model: str | None, settings: config.Settings) -> ModelInfo:
+def _model(model: str | None, settings: Settings) -> ModelInfo:
     if model and Path(model).expanduser().exists():
         return read_model(Path(model).expanduser(), Path(model).stem)
     known = known_models(settings.store.models)
@@ -170,7 +171,7 @@ def _model(model: str | None, settings: config.Settings) -> ModelInfo:
 
 
 def _planning(
-    model: ModelInfo, settings: config.Settings, context: int | None, gpu_memory: float | None
+    model: ModelInfo, settings: Settings, context: int | None, gpu_memory: float | None
 ) -> Planning:
     anatomy = read_anatomy(Path(model.path))
     if len(anatomy.layers) < 2:
@@ -190,7 +191,7 @@ def _planning(
         gpus=gpus,
         wanted=_wanted(model, anatomy, machine, engine),
         limits=limits(machine),
-        folder=config.layouts_dir(settings),
+        folder=places.layouts_dir(settings),
     )
 
 
@@ -240,8 +241,8 @@ def _refusal(planning: Planning, benches: dict[str, Bench]) -> str:
     return words.refusal(anatomy, planning.limits, layout, least, words.smaller_weights(anatomy))
 
 
-def _engine_plan(planning: Planning, settings: config.Settings, layout: Layout) -> EnginePlan:
+def _engine_plan(planning: Planning, settings: Settings, layout: Layout) -> EnginePlan:
     plan = plan_engine(planning.model, planning.machine, planning.settings, layout)
-    folder = config.cache_dir(settings)
+    folder = places.cache_dir(settings)
     place = Place(str(folder), used=0, free=read_disk(folder).free)
     return plan_keeping(plan, settings.cache, place, ())

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli.errors import CommandError, WrongUse
 from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.cli.output import columns, printable
+from ai_assistant.config import places
 from ai_assistant.policy.decide import Decision, decide
 from ai_assistant.policy.examine import Examined, Examiner
 from ai_assistant.policy.labels import Destination, Facts, Labels, Reach
@@ -48,7 +48,7 @@ def init(as_json: bool, config_file: Path | None) -> None:
     Examples:
       ai-assistant policy init
     """
-    path = config.policy_file(load(config_file).file)
+    path = places.policy_file(load(config_file).file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -97,7 +97,7 @@ def check(
       ai-assistant policy check letter.txt --to lan --to openai@us
       ai-assistant policy check letter.txt --key finance-bot --json
     """
-    path = config.policy_file(load(config_file).file)
+    path = places.policy_file(load(config_file).file)
     try:
         rules = read_rules(path)
     except RulesError as error:

@@ -9,11 +9,13 @@ from typing import Any
 import click
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli import providers_probe
 from ai_assistant.cli.errors import CommandError
 from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.cli.output import columns, printable
+from ai_assistant.config import places
+from ai_assistant.config.loading import Loaded
+from ai_assistant.config.sources import variables
 from ai_assistant.protocol.egress import Place
 from ai_assistant.protocol.errors import AssistantError
 from ai_assistant.protocol.offers import Price, WorkerFacts
@@ -106,7 +108,7 @@ def add(
         models=tuple(_model(text, price) for text in models),
     )
     check(name, provider)
-    path = config.providers_file(load(config_file).file)
+    path = places.providers_file(load(config_file).file)
     if source == "keyring":
         store_key(name, _ask_for_key(name, from_stdin=key_stdin))
     put_provider(path, name, provider)
@@ -163,9 +165,9 @@ def ls(as_json: bool, config_file: Path | None) -> None:
       ai-assistant providers ls --json
     """
     loaded = load(config_file)
-    path = config.providers_file(loaded.file)
+    path = places.providers_file(loaded.file)
     found = read_providers(path)
-    records = RecordsFile(config.providers_seen_file(loaded.settings))
+    records = RecordsFile(places.providers_seen_file(loaded.settings))
     rows = [row for name, one in found.items() for row in _entries(loaded, name, one, records)]
     if as_json:
         click.echo(msgspec.json.encode(rows))
@@ -178,7 +180,7 @@ def ls(as_json: bool, config_file: Path | None) -> None:
 
 
 def _entries(
-    loaded: config.Loaded, name: str, provider: Provider, records: RecordsFile
+    loaded: Loaded, name: str, provider: Provider, records: RecordsFile
 ) -> list[dict[str, Any]]:
     shared = {"provider": name, "kind": provider.kind, "enabled": provider.enabled,
               "key": _key_state(loaded, name, provider)}  # fmt: skip
@@ -196,11 +198,11 @@ def _entries(
     return entries
 
 
-def _key_state(loaded: config.Loaded, name: str, provider: Provider) -> str:
+def _key_state(loaded: Loaded, name: str, provider: Provider) -> str:
     if not provider.key:
         return "none"
     try:
-        find_key(name, provider.key, config.variables(), loaded.file.parent)
+        find_key(name, provider.key, variables(), loaded.file.parent)
     except AssistantError:
         return "MISSING"
     return provider.key.partition(":")[0]
@@ -240,7 +242,7 @@ def test(names: tuple[str, ...], as_json: bool, config_file: Path | None) -> Non
       ai-assistant providers test openai --json
     """
     loaded = load(config_file)
-    found = _chosen(config.providers_file(loaded.file), names)
+    found = _chosen(places.providers_file(loaded.file), names)
     probes = asyncio.run(providers_probe.probe_all(loaded, found))
     if as_json:
         click.echo(msgspec.json.encode(probes))
@@ -276,7 +278,7 @@ def rm(name: str, as_json: bool, config_file: Path | None) -> None:
     Examples:
       ai-assistant providers rm openai
     """
-    removed = remove_provider(config.providers_file(load(config_file).file), name)
+    removed = remove_provider(places.providers_file(load(config_file).file), name)
     if removed is None:
         raise _no_such(name)
     if removed.key == "keyring":
@@ -305,7 +307,7 @@ def import_(
       ai-assistant providers import litellm config.yaml
       ai-assistant providers import litellm config.yaml --dry-run
     """
-    path = config.providers_file(load(config_file).file)
+    path = places.providers_file(load(config_file).file)
     found = read_litellm(file, frozenset(read_providers(path)))
     if not dry_run:
         put_providers(path, found.providers)

@@ -4,8 +4,10 @@ import secrets
 
 import msgspec
 
-from ai_assistant import config
 from ai_assistant.cli.output import columns
+from ai_assistant.config import places
+from ai_assistant.config.loading import Loaded
+from ai_assistant.config.sources import variables
 from ai_assistant.policy.egress.log import EgressLog
 from ai_assistant.policy.gate import Gate
 from ai_assistant.policy.labels import Facts, destination_of
@@ -20,16 +22,16 @@ from ai_assistant.workers.providers.records_file import RecordsFile
 from ai_assistant.workers.remote.worker import RemoteWorker
 
 
-async def probe_all(loaded: config.Loaded, providers: dict[str, Provider]) -> list[Probe]:
+async def probe_all(loaded: Loaded, providers: dict[str, Provider]) -> list[Probe]:
     """Every model of every provider, one after the other, so that none disturbs another."""
-    log = EgressLog(config.egress_dir(loaded.settings) / "providers-test")
-    gate = Gate(RulesFile(config.policy_file(loaded.file)), log)
+    log = EgressLog(places.egress_dir(loaded.settings) / "providers-test")
+    gate = Gate(RulesFile(places.policy_file(loaded.file)), log)
     fleet = Fleet(
         providers,
-        environ=config.variables(),
+        environ=variables(),
         folder=loaded.file.parent,
         gate=gate,
-        records=RecordsFile(config.providers_seen_file(loaded.settings)),
+        records=RecordsFile(places.providers_seen_file(loaded.settings)),
     )
     found = [
         Probe(provider=name, model="", error=problem, error_code="not_usable")

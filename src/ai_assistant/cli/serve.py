@@ -10,9 +10,11 @@ from pathlib import Path
 
 import click
 
-from ai_assistant import config
 from ai_assistant.cli.errors import CommandError, WrongUse
 from ai_assistant.cli.options import config_option, key_file_option, load
+from ai_assistant.config import places
+from ai_assistant.config.exposure import exposed_without_key
+from ai_assistant.config.settings import Settings
 
 
 @click.command("serve")
@@ -77,14 +79,14 @@ def command(
     raise SystemExit(node.run(settings, announce=announce, file=loaded.file))
 
 
-def refuse_exposure(settings: config.Settings, file: Path) -> None:
+def refuse_exposure(settings: Settings, file: Path) -> None:
     """Nothing beyond this machine without a key."""
-    if not config.exposed_without_key(settings, file):
+    if not exposed_without_key(settings, file):
         return
     raise WrongUse(
         f"Other machines can reach {settings.server.host}, and no API key is set.",
         "Make one with `ai-assistant keys add NAME`, or with `ai-assistant config new-key` and "
-        f"--api-key-file {config.default_key_file()}",
+        f"--api-key-file {places.default_key_file()}",
     )
 
 
@@ -110,11 +112,11 @@ def _cannot_listen(host: str, port: int, error: OSError) -> CommandError:
     return WrongUse(f"This machine has no address {host}.", "Use 127.0.0.1, or 0.0.0.0 for all.")
 
 
-def announcer(settings: config.Settings, file: Path) -> Callable[[str], None]:
+def announcer(settings: Settings, file: Path) -> Callable[[str], None]:
     """What is printed once the node listens."""
 
     def announce(url: str) -> None:
-        keyed = bool(settings.server.api_keys) or config.keys_file(file).exists()
+        keyed = bool(settings.server.api_keys) or places.keys_file(file).exists()
         for line in greeting(url, with_key=keyed):
             click.echo(line)
 

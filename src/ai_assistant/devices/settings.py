@@ -34,7 +34,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is larger than the free memory runs from disk, unless it would write fewer."""
     share_weights: bool = False
     """Several engines on one file hold its weights once; prompts are computed more slowly."""
-    kv_type: KvType | Literal["auto"] = "auto"
+    kv_type: Literal["auto", KvType] = "auto"
     """`auto`: f16, or q8_0 where more fits in so."""
     workload: Workload = "chat"
     """What it should be quick at."""
