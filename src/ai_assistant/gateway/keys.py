@@ -63,6 +63,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         priority = max(wanted, self.ceiling)
         return Standing(priority=priority, tenant=self.tenant, weight=self.weight)
 
+    @property
+    def administers(self) -> bool:
+        """Whether it may change the node: its key keeps nobody to a class or to some models."""
+        return self.ceiling is Priority.INTERACTIVE and not self.models
+
     def may_use(self, model: str) -> bool:
         """Whether the model is within its scope."""
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)

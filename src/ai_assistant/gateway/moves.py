@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from ai_assistant.gateway.decoding import decode
 from ai_assistant.gateway.error_shapes import shaped_body
+from ai_assistant.gateway.errors import KeyTooWeak
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.protocol.errors import AccessDenied, AssistantError
+from ai_assistant.protocol.errors import AssistantError
 from ai_assistant.protocol.moves import How, MoveResult, MoveStep
 
 _LINES = b"application/x-ndjson"
@@ -52,10 +53,10 @@ class _Move:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._settings)
+        if not exchange.caller.administers:
+            raise KeyTooWeak("This key is limited: it may not move models.")
         body = decode(_bodies, await exchange.body())
         model = scope["path_params"]["id"]
-        if not exchange.caller.may_use(model):
-            raise AccessDenied(f"This key may not use {model}, so it may not move it either.")
         steps = self._mover.move(model, body.plan, body.how)
         try:
             async for step in steps:

@@ -11,7 +11,6 @@ from ai_assistant.gateway.errors import KeyTooWeak
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.power import PowerStatus
-from ai_assistant.protocol.requests import Priority
 
 Look = Callable[[], Awaitable[PowerStatus]]
 Change = Callable[[str], Awaitable[None]]
@@ -44,8 +43,7 @@ class _Power:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._settings)
         if scope["method"] == "PUT":
-            caller = exchange.caller
-            if caller.ceiling is not Priority.INTERACTIVE or caller.models:
+            if not exchange.caller.administers:
                 raise KeyTooWeak("This key is limited: it may not change the power of the node.")
             await self._change(decode(_bodies, await exchange.body()).mode)
         await exchange.send_object(await self._look())
