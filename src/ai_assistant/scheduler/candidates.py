@@ -10,7 +10,8 @@ from ai_assistant.protocol.worker import RemoteSource, TokenSource
 from ai_assistant.scheduler.routing.facts import CandidateFacts, Pace, Standby
 from ai_assistant.scheduler.routing.learned import Learned
 from ai_assistant.scheduler.routing.routes import AUTO, PLAIN, Member, Route, RoutingSettings
-from ai_assistant.scheduler.scheduler import Here, Scheduler
+from ai_assistant.scheduler.scheduler import Scheduler
+from ai_assistant.scheduler.served_model import Here
 from ai_assistant.scheduler.speeds import (
     guess_elsewhere,
     guess_here,
