@@ -132,6 +132,19 @@ def test_a_server_that_counts_nothing_is_estimated() -> None:
     assert chunks[-1].usage == Usage(prompt_tokens=104, completion_tokens=2, estimated=True)
 
 
+@pytest.mark.parametrize("figures", [(-5, 2), (7, -2), (1 << 70, 2), (7, 1 << 63)])
+def test_figures_that_cannot_be_are_not_believed(figures: tuple[int, int]) -> None:
+    script = stream(delta(content="Hi"), delta("stop", content=" you"), usage(*figures))
+    chunks, _ = asked(chat("x" * 400), script)
+    assert chunks[-1].usage == Usage(prompt_tokens=104, completion_tokens=2, estimated=True)
+
+
+def test_no_more_was_cached_than_there_was() -> None:
+    cached = usage(7, 2, prompt_tokens_details={"cached_tokens": 900})
+    chunks, _ = asked(chat("hi"), stream(delta("stop", content="Hi"), cached))
+    assert chunks[-1].usage == Usage(prompt_tokens=7, completion_tokens=2, cached_tokens=7)
+
+
 def test_an_answer_that_is_not_streamed_is_taken() -> None:
     message = {"role": "assistant", "content": "Hello", "reasoning_content": "hm"}
     body = {

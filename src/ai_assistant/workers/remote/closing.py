@@ -1,5 +1,7 @@
 """The end of an answer: kept back until the figures are there, so that the last piece has them."""
 
+from msgspec import structs
+
 from ai_assistant.protocol.chunks import FinishReason, TokenChunk, Usage
 from ai_assistant.protocol.errors import StreamBroken
 from ai_assistant.protocol.requests import (
@@ -11,6 +13,8 @@ from ai_assistant.protocol.requests import (
 )
 
 _CHARACTERS_PER_TOKEN = 4
+_ABSURD = 1 << 31
+"""No request has so many tokens."""
 
 
 class Closing:
@@ -38,7 +42,7 @@ class Closing:
         """The last piece of every choice; raises `StreamBroken` if one has not ended."""
         if not self.whole:
             raise StreamBroken(f"{self._provider} ended the answer in the middle.")
-        usage = self.usage or Usage(
+        usage = (self.usage and believed(self.usage)) or Usage(
             prompt_tokens=estimated_tokens(self._request.prompt),
             completion_tokens=self.tokens,
             estimated=True,
@@ -46,6 +50,16 @@ class Closing:
         *others, last = self._ends.values()
         final = TokenChunk(index=last.index, finish=last.finish, stop=last.stop, usage=usage)
         return [*others, final]
+
+
+def believed(told: Usage) -> Usage | None:
+    """What a server says that it counted; None for figures that cannot be: it could say anything,
+    and money and limits are reckoned by it."""
+    figures = (told.prompt_tokens, told.completion_tokens, told.cached_tokens,
+               told.reasoning_tokens)  # fmt: skip
+    if not all(0 <= figure < _ABSURD for figure in figures):
+        return None
+    return structs.replace(told, cached_tokens=min(told.cached_tokens, told.prompt_tokens))
 
 
 def estimated_tokens(prompt: Prompt) -> int:

@@ -3,10 +3,10 @@
 import msgspec
 import numpy as np
 
-from ai_assistant.protocol.chunks import Embeddings
+from ai_assistant.protocol.chunks import Embeddings, Usage
 from ai_assistant.protocol.errors import MalformedAnswer
 from ai_assistant.protocol.requests import EmbedRequest
-from ai_assistant.workers.remote.closing import estimated_inputs
+from ai_assistant.workers.remote.closing import believed, estimated_inputs
 
 
 class _Vector(msgspec.Struct):
@@ -32,11 +32,12 @@ def vectors_of(provider: str, body: bytes, request: EmbedRequest) -> Embeddings:
     rows = sorted(found.data, key=lambda row: row.index)
     if len(rows) != len(request.inputs) or len({len(row.embedding) for row in rows}) != 1:
         raise MalformedAnswer(f"{provider} sent {len(rows)} vectors for {len(request.inputs)}.")
-    told = found.usage.prompt_tokens if found.usage else None
+    counted = found.usage.prompt_tokens if found.usage else None
+    told = None if counted is None else believed(Usage(prompt_tokens=counted, completion_tokens=0))
     return Embeddings(
         vectors=tuple(_unit(row.embedding) for row in rows),
         dimensions=len(rows[0].embedding),
-        prompt_tokens=estimated_inputs(request) if told is None else told,
+        prompt_tokens=estimated_inputs(request) if told is None else told.prompt_tokens,
     )
 
 
