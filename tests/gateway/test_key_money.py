@@ -292,6 +292,19 @@ def test_where_it_cannot_be_written_nothing_is_spent(tmp_path: Path) -> None:
     kept(tmp_path, clock, hold)
 
 
+def test_an_error_that_nobody_thought_of_reaches_whoever_waits_and_the_next(tmp_path: Path) -> None:
+    clock = Clock()
+
+    async def hold(book: Accounts, purse: NodePurse) -> None:
+        book.admit(caller(dollars_per_day=10), 1).count(1 << 70, 1, cached=0, expected=1)
+        for _ in range(2):  # No file holds such a number.
+            with pytest.raises(Unavailable, match="cannot be written down"):
+                await asyncio.wait_for(purse.hold("ann", 1.0), 5)
+        assert book.account("key:ann").held == 0
+
+    kept(tmp_path, clock, hold)
+
+
 KILLED = """
 import asyncio, sys
 from pathlib import Path

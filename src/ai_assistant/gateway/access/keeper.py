@@ -77,21 +77,21 @@ class Keeper:
             self._file.close()
 
     async def _write(self) -> None:
+        """Whatever goes wrong, whoever waits is told."""
         waiting, self._waiting = self._waiting, []
-        changes = self._accounts.changes()
-        problem: Exception | None = OSError("it was cut off")
-        # A thread that began goes on, whoever is cancelled: its end must be waited for.
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._put, changes)
+        changes = Changes()
+        problem: BaseException | None = OSError("it was cut off")
         try:
-            await asyncio.shield(writing)
-            problem = None
-        except (OSError, sqlite3.Error) as error:
+            changes = self._accounts.changes()
+            writing = asyncio.get_running_loop().run_in_executor(self._thread, self._put, changes)
+            try:
+                await asyncio.wait([writing])
+            finally:
+                # A thread that began goes on, whoever is cancelled: its end is waited for.
+                await asyncio.wait([writing])
+                problem = writing.exception()
+        except Exception as error:  # noqa: BLE001 - the next second it is tried again
             problem = error
-        except asyncio.CancelledError:
-            with contextlib.suppress(OSError, sqlite3.Error):
-                await writing
-                problem = None
-            raise
         finally:
             self._tell(waiting, changes, problem)
 
@@ -103,12 +103,18 @@ class Keeper:
         self._file.write(changes)
 
     def _tell(
-        self, waiting: list[asyncio.Future[None]], changes: Changes, problem: Exception | None
+        self, waiting: list[asyncio.Future[None]], changes: Changes, problem: BaseException | None
     ) -> None:
         if problem:
             self._accounts.put_back(changes)
             if not self._failing:
-                log.warning("What keys used is not written to %s: %s", self._path, problem)
+                usual = isinstance(problem, OSError | sqlite3.Error)
+                log.warning(
+                    "What keys used is not written to %s: %s",
+                    self._path,
+                    problem,
+                    exc_info=None if usual else problem,
+                )
         self._failing = problem is not None
         for one in waiting:
             if one.done():
