@@ -15,7 +15,6 @@ import uvicorn
 from tests.fakes.fake_node import FakeNode
 from tests.fakes.fake_service import FakeService
 
-import ai_assistant
 from ai_assistant.cli.main import command
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.settings import GatewaySettings
@@ -93,8 +92,8 @@ def free_port() -> int:
 
 @pytest.fixture
 def fake_node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
-    """In the place of the node module."""
+    """In the place of the node's modules that commands use."""
     fake = FakeNode()
-    monkeypatch.setitem(sys.modules, "ai_assistant.node", fake)
-    monkeypatch.setattr(ai_assistant, "node", fake, raising=False)
+    for name in ("running", "temporary", "models_here"):
+        monkeypatch.setitem(sys.modules, f"ai_assistant.node.{name}", fake)
     return fake

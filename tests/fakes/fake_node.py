@@ -11,7 +11,7 @@ from ai_assistant.protocol.status import ModelInfo
 
 @dataclass
 class FakeNode:
-    """Stands in for `ai_assistant.node`."""
+    """Stands in for the modules of `ai_assistant.node` that commands use."""
 
     url: str = "http://127.0.0.1:7717"
     exit_code: int = 0

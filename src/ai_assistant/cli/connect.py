@@ -71,10 +71,10 @@ def running_or_temporary(
             yield client
             return
     (say or _say)("No node is running: starting one. `ai-assistant serve` keeps one running.")
-    from ai_assistant import node
+    from ai_assistant.node.temporary import temporary
 
     with (
-        node.temporary(aim.settings) as url,
+        temporary(aim.settings) as url,
         running(msgspec.structs.replace(aim, url=url)) as client,
     ):
         yield client

@@ -47,9 +47,9 @@ def statuses(aim: Target) -> tuple[list[ModelStatus], bool]:
     except NodeUnreachable:
         if aim.chosen:
             raise
-    from ai_assistant import node
+    from ai_assistant.node.models_here import known_models
 
-    known = node.known_models(aim.settings)
+    known = known_models(aim.settings)
     return [ModelStatus(model=one, state="unloaded") for one in known], False
 
 

@@ -73,10 +73,10 @@ def command(
     settings = loaded.settings
     refuse_exposure(settings, loaded.file)
     refuse_taken_port(settings.server.host, settings.server.port)
-    from ai_assistant import node
+    from ai_assistant.node.running import run
 
     announce = announcer(settings, loaded.file)
-    raise SystemExit(node.run(settings, announce=announce, file=loaded.file))
+    raise SystemExit(run(settings, announce=announce, file=loaded.file))
 
 
 def refuse_exposure(settings: Settings, file: Path) -> None:

@@ -1,0 +1,1 @@
+"""Builds every room for this machine and connects them; starts and stops processes."""
