@@ -1,6 +1,6 @@
 """What the sovereignty check finds, what it costs, and whether anything gets past the gate.
 
-    python -m benchmarks.policy [--each 100] [--fuzz 100000] [--fuzz-only --seed N]
+    python -m benchmarks.policy [--each 100] [--fuzz 100000] [--fuzz-only --seed N] [--times-only]
 
 Recall and precision by detector over a corpus that is generated from a seed; time per 1,000
 characters of prose; the cost of a departure's record; and `policy_fuzz.py`, in which every body
@@ -15,7 +15,9 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -85,22 +87,49 @@ def quality(each: int) -> tuple[list[Record], list[str]]:
     return records, notes
 
 
+class Watch:
+    """Milliseconds for each 1,000 characters: of the processor, and by the clock on the wall.
+
+    The second holds whatever else ran on the machine; the first is what the check costs.
+    """
+
+    def __init__(self) -> None:
+        self._wall: list[float] = []
+        self._processor: list[float] = []
+
+    @contextmanager
+    def per_thousand(self, characters: int) -> Iterator[None]:
+        """Time what is done inside."""
+        wall, processor = time.perf_counter(), time.thread_time()
+        yield
+        spent = time.thread_time() - processor
+        self._wall.append((time.perf_counter() - wall) * 1e6 / characters)
+        self._processor.append(spent * 1e6 / characters)
+
+    def records(self, what: str) -> list[Record]:
+        """Medians and the slowest one in a hundred."""
+        found: list[Record] = []
+        for clock, measured in (("processor", self._processor), ("wall", self._wall)):
+            measured.sort()
+            p50, p99 = statistics.median(measured), measured[int(0.99 * len(measured))]
+            for name, value in (("p50", p50), ("p99", p99)):
+                found.append(
+                    Record(f"{what}: {clock}, {name}", value, "ms", bar="≤ 1",
+                           holds=value <= BAR_MS)
+                )  # fmt: skip
+        return found
+
+
 def times(count: int) -> list[Record]:
     """Milliseconds per 1,000 characters, texts that were never seen before."""
     records: list[Record] = []
     for language in ("en", "zh"):
         for protected in (0, 3):
-            scanner = Scanner()
-            measured: list[float] = []
+            scanner, watch = Scanner(), Watch()
             for text in documents(SEED, language, count, protected=protected):
-                begun = time.perf_counter()
-                scanner.scan([Part(text)])
-                measured.append((time.perf_counter() - begun) * 1e6 / len(text))
-            measured.sort()
-            what = f"{language}, {protected} protected texts in 1,000 characters"
-            p50, p99 = statistics.median(measured), measured[int(0.99 * len(measured))]
-            records.append(Record(f"{what}: p50", p50, "ms", bar="≤ 1", holds=p50 <= BAR_MS))
-            records.append(Record(f"{what}: p99", p99, "ms", bar="≤ 1", holds=p99 <= BAR_MS))
+                with watch.per_thousand(len(text)):
+                    scanner.scan([Part(text)])
+            records += watch.records(f"{language}, {protected} protected texts in 1,000 characters")
     return records
 
 
@@ -156,7 +185,7 @@ def conversation_times(folder: Path) -> list[Record]:
     memory = Memory(MemoryFile(folder / "labels.jsonl"))
     gate = Gate(RulesFile(folder / "policy.toml"), EgressLog(folder / "turns"), memory)
     texts = list(documents(SEED + 5, "en", 300, protected=1))
-    measured: list[float] = []
+    watch = Watch()
     for start in range(0, 300, 20):
         messages: list[ChatMessage] = []
         for text in texts[start : start + 20]:
@@ -165,18 +194,11 @@ def conversation_times(folder: Path) -> list[Record]:
             request = GenerateRequest(
                 request_id="r", model="m", prompt=prompt, origin=Origin(conversation=f"c{start}")
             )
-            begun = time.perf_counter()
-            gate.examine(request)
-            measured.append((time.perf_counter() - begun) * 1e6 / len(text))
+            with watch.per_thousand(len(text)):
+                gate.examine(request)
             messages.append(ChatMessage(role="assistant", content="I see."))
     memory.close()
-    measured.sort()
-    p50, p99 = statistics.median(measured), measured[int(0.99 * len(measured))]
-    what = "a turn of a conversation, with what sticks"
-    return [
-        Record(f"{what}: p50", p50, "ms", bar="≤ 1", holds=p50 <= BAR_MS),
-        Record(f"{what}: p99", p99, "ms", bar="≤ 1", holds=p99 <= BAR_MS),
-    ]
+    return watch.records("a turn of a conversation, with what sticks")
 
 
 async def alone(folder: Path) -> list[Record]:
@@ -213,8 +235,14 @@ def main() -> None:
     parser.add_argument("--fuzz", type=int, default=100_000, help="requests that are routed")
     parser.add_argument("--seed", type=int, default=SEED, help="of the fuzz")
     parser.add_argument("--processes", type=int, default=2, help="of the fuzz")
+    parser.add_argument("--times-only", action="store_true", help="print them, write nothing")
     parser.add_argument("--fuzz-only", action="store_true", help="print it, write nothing")
     given = parser.parse_args()
+    if given.times_only:
+        with tempfile.TemporaryDirectory() as name:
+            timed = times(given.documents) + conversation_times(Path(name))
+        print(*(f"{one.name}: {one.value:.3f} {one.unit}" for one in timed), sep="\n")
+        return
     found, more = fuzz_all(given.fuzz, given.seed, given.processes)
     if given.fuzz_only:
         print(*(f"{one.name}: {one.value:g}" for one in found), *more, sep="\n")

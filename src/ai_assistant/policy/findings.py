@@ -20,6 +20,9 @@ class Finding(msgspec.Struct, frozen=True, order=True):
 
 def resolved(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Of findings that overlap the surest, then the longest; the owner's own always stay."""
+    findings = tuple(findings)
+    if len(findings) < 2:
+        return findings
     own, others = _parted(findings)
     kept: list[Finding] = []
     for one in sorted(others, key=lambda f: (-f.confidence, f.start - f.end, f.start, f.label)):

@@ -12,6 +12,8 @@ _DASHES = frozenset("‐‑‒–—―−﹘﹣－⁃﹏")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _SPACING = re.compile(r'\\+[nrt"/bf]')
 _DROPPED = frozenset({"Cf", "Mn", "Me"})
+_MANY = 24
+"""Different characters to change, up to which it is quicker to change one after the other."""
 
 
 class _Fold(dict[int, str]):
@@ -43,7 +45,9 @@ def _plain(character: str) -> str:
         return str(digit)
     wide = unicodedata.normalize("NFKD", character)
     base = "".join(one for one in wide if unicodedata.category(one) not in _DROPPED)
-    return base if len(base) == 1 or (base.isascii() and base.isalnum()) else character
+    if len(base) == 1:
+        return base if base == character else _FOLD[ord(base)]
+    return base if base.isascii() and base.isalnum() else character
 
 
 _FOLD = _Fold()
@@ -96,8 +100,14 @@ class View:
 
     def _fold(self) -> None:
         text = self.text
-        self.text = text.translate(_FOLD)
-        if not _FOLD.uneven.isdisjoint(text):
+        met = set(text)
+        changed = {one: plain for one in met if (plain := _FOLD[ord(one)]) != one}
+        if len(changed) > _MANY:
+            self.text = text.translate(_FOLD)
+        else:  # plain forms are never changed again, so one after the other is as good
+            for one, plain in changed.items():
+                self.text = self.text.replace(one, plain)
+        if not _FOLD.uneven.isdisjoint(met):
             before = self._places or _each(0, len(text))
             self._places = [
                 place

@@ -7,7 +7,8 @@ from ai_assistant.policy.findings import Finding
 from ai_assistant.policy.view import View
 
 LABEL = "email"
-_AT = re.compile(r"@|%40|\s?[\[({<]\s?at\s?[\])}>]\s?", re.IGNORECASE)
+# What it may begin with stands first: the search for that is several times as quick.
+_AT = re.compile(r"[@%\[({<](?:(?<=@)|(?<=%)40|(?<=[\[({<])\s?[aA][tT]\s?[\])}>]\s?)")
 _LOCAL = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_`{|}~\-]{1,64}\Z")
 _DOT = r"(?:\.|\s?[\[({]\s?dot\s?[\])}]\s?)"
 _DOMAIN = re.compile(
@@ -24,19 +25,26 @@ def find(view: View) -> Iterator[Finding]:
     """Addresses with a top-level domain."""
     text = view.text
     for match in _AT.finditer(text):
-        local = _LOCAL.search(text, max(0, match.start() - 64), match.start())
+        end = _end_of_local(text, match)
+        local = _LOCAL.search(text, max(0, end - 64), end)
         domain = _DOMAIN.match(text, match.end())
         sure = 1.0 if match[0] == "@" else 0.9
         if not (local and domain):
-            local = _FOREIGN_LOCAL.search(text, max(0, match.start() - 64), match.start())
+            local = _FOREIGN_LOCAL.search(text, max(0, end - 64), end)
             domain = _FOREIGN.match(text, match.end())
             sure = 0.7
         if local and domain and not _is_other(text, local, domain):
             # `to=bob@…` is an assignment more often than a name.
             name = local[0].rpartition("=")[2].lstrip("./'`{|?&*#")
-            start = match.start() - len(name)
+            start = end - len(name)
             if name:
                 yield Finding(start, domain.end(), LABEL, "email", sure)
+
+
+def _end_of_local(text: str, match: re.Match[str]) -> int:
+    """A space may stand before `(at)`."""
+    start = match.start()
+    return start - (match[0][0] in "[({<" and text[max(start - 1, 0) : start].isspace())
 
 
 def _is_other(text: str, local: re.Match[str], domain: re.Match[str]) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from stdnum import iban, numdb
 
+from ai_assistant.policy.expressions import Expression
 from ai_assistant.policy.findings import Finding
 from ai_assistant.policy.view import View
 
@@ -12,6 +13,10 @@ LABEL = "iban"
 _CANDIDATE = re.compile(
     r"(?<![A-Za-z0-9])[A-Za-z]{2}[ \-]?[0-9]{2}[ \-]?(?:[A-Za-z0-9][ \-]?){11,30}"
 )
+_POSSIBLE = Expression(
+    r"(?:^|[^A-Za-z0-9])[A-Za-z]{2}[ \-]?[0-9]{2}[ \-]?(?:[A-Za-z0-9][ \-]?){11}"
+)
+"""Fits every text with a candidate: a look that costs a tenth."""
 _FIELD = re.compile(r"(\d+)!?[anc]")
 _registry = numdb.get("iban")
 _lengths: dict[str, int] = {}
@@ -19,6 +24,8 @@ _lengths: dict[str, int] = {}
 
 def find(view: View) -> Iterator[Finding]:
     """Account numbers, with or without spaces."""
+    if not _POSSIBLE.fits(view.ascii):
+        return
     for match in _CANDIDATE.finditer(view.text):
         end = _end(match[0], _length(match[0][:2].upper()))
         if end and not view.text[match.start() + end : match.start() + end + 1].isalnum():

@@ -32,10 +32,8 @@ _MATCHING = ExpressionSet(_SHAPES, whole=True)
 _MEDICAL_INDEX = len(KINDS)
 
 
-_words = [
-    re.compile(f"{EVERYWHERE}|{kind.words}", re.ASCII) if kind.words else _EVERYWHERE
-    for kind in KINDS
-]
+_words = [re.compile(kind.words, re.ASCII) if kind.words else None for kind in KINDS]
+"""Beside those of every country."""
 _checks: dict[str, Callable[[str], bool]] = {
     kind.name: CHECKS.get(kind.name) or importlib.import_module(f"stdnum.{kind.name}").is_valid
     for kind in KINDS
@@ -49,12 +47,14 @@ def find(view: View) -> Iterator[Finding]:
         if end < len(text) and text[end].isascii() and text[end].isalnum():
             continue
         candidate = text[start:end]
+        around = context(view.lower, start, end)
+        named = _EVERYWHERE.search(around) is not None
         best: Finding | None = None
         for index in _MATCHING.fitting(candidate):
             found = (
                 _patient(view, candidate, start, end)
                 if index == _MEDICAL_INDEX
-                else _checked(view, index, candidate, start, end)
+                else _checked(index, candidate, start, around, named=named)
             )
             if found and (best is None or found.confidence > best.confidence):
                 best = found
@@ -62,19 +62,21 @@ def find(view: View) -> Iterator[Finding]:
             yield best
 
 
-def _checked(view: View, index: int, candidate: str, start: int, end: int) -> Finding | None:
-    kind = KINDS[index]
-    named = bool(_words[index].search(context(view.lower, start, end)))
+def _checked(index: int, candidate: str, start: int, around: str, *, named: bool) -> Finding | None:
+    kind, words = KINDS[index], _words[index]
+    named = named or (words is not None and words.search(around) is not None)
     if not (kind.alone or named) or not _is_valid(kind, candidate):
         return None
-    sure = 0.95 if kind.alone else 0.8
-    return Finding(start, end, LABEL, f"national_id:{kind.name}", min(1.0, sure + 0.05 * named))
+    sure = min(1.0, (0.95 if kind.alone else 0.8) + 0.05 * named)
+    return Finding(start, start + len(candidate), LABEL, f"national_id:{kind.name}", sure)
 
 
 def _is_valid(kind: Kind, candidate: str) -> bool:
-    check = _checks[kind.name]
+    check, plain = _checks[kind.name], compact(candidate)
     try:
-        return check(compact(candidate)) or (kind.name not in CHECKS and check(candidate))
+        if check(plain):
+            return True
+        return kind.name not in CHECKS and plain != candidate and check(candidate)
     except Exception:  # noqa: BLE001 -- a number that a library stumbles over counts as one
         return True
 

@@ -6,12 +6,13 @@
 import math
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 
 import msgspec
 
-from ai_assistant.policy.expressions import Expression
+from ai_assistant.policy.expressions import Expression, escaped
 
 _END = "(?:[\\x60'\"\\s;]|\\\\[nr]|$)"
 """What gitleaks wants behind a secret: source code's, too narrow for prose."""
@@ -43,15 +44,13 @@ class Rule(msgspec.Struct, rename="camel", dict=True):
         return Expression(self.regex.replace(_END, _END_IN_PROSE))
 
     @cached_property
-    def exceptions(self) -> tuple[tuple[bool, Expression | None, tuple[str, ...]], ...]:
+    def exceptions(self) -> tuple[tuple[bool, Expression | None, Expression | None], ...]:
         """For each allow-list: whether it looks at the whole match, its pattern, its words."""
         return tuple(
             (
                 one.regex_target in ("match", "line"),
-                Expression("|".join(f"(?:{part})" for part in one.regexes))
-                if one.regexes
-                else None,
-                one.stopwords,
+                _any_of(one.regexes),
+                _any_of(list(map(escaped, one.stopwords))),
             )
             for one in self.allowlists
         )
@@ -72,6 +71,10 @@ def read_rules() -> tuple[Rule, ...]:
         for rule in found.rules
         if rule.regex and rule.keywords
     )
+
+
+def _any_of(patterns: Sequence[str]) -> Expression | None:
+    return Expression("|".join(f"(?:{one})" for one in patterns)) if patterns else None
 
 
 def entropy(text: bytes) -> float:
