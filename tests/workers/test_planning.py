@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.devices.layout_tools import device
 from tests.fakes.full_gpu import STATUS
+from tests.fakes.slow_disk import slow_disk
 
 from ai_assistant.devices.facts import read_cpu
 from ai_assistant.devices.layout import stored
@@ -20,6 +22,7 @@ from ai_assistant.protocol.kernels import KernelDevice, KernelReport
 from ai_assistant.protocol.status import EngineStatus, ModelInfo
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.store.models import read_model, starter_path
+from ai_assistant.workers import planning
 from ai_assistant.workers.local import LocalWorker
 from ai_assistant.workers.planning import Planned, Planner, layout_of, machine_name
 
@@ -141,6 +144,25 @@ def test_steps_of_the_model_correct_predictions(tmp_path: Path) -> None:
     after = plans.told(model, planned.plan, planned.told)
     assert after.tpot
     assert 1.3 < after.tpot / before.tpot < 1.5
+
+
+def test_reports_do_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "SAVE_SECONDS", 0.0)
+    measured(tmp_path, GPU)
+    plans = planner(tmp_path, Kernels(16 << 30))
+    planned, model = plans.plan(starter()), starter()
+    file = tmp_path / f"{plans.known(model, plans.gpus()).name}.factors.json"
+    with slow_disk(file, 0.8):
+        began = time.monotonic()
+        for seconds in (0.01, 0.02):
+            plans.learn(model, planned.plan, STATUS, [StepSample(1, 100, 1, seconds)])
+        assert time.monotonic() - began < 0.4
+    for _ in range(200):
+        if file.exists():
+            break
+        time.sleep(0.02)
+    taught = plans.known(model, plans.gpus()).factors
+    assert planner(tmp_path, Kernels(16 << 30)).known(model, plans.gpus()).factors == taught
 
 
 def test_steps_beside_other_programs_teach_nothing(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.slow_disk import slow_disk
 from tests.workers.remote_tools import OpenGate
 
 from ai_assistant.protocol.errors import (
@@ -184,6 +186,25 @@ def test_what_was_measured_outlives_a_kill(tmp_path: Path) -> None:
     again = RecordsFile(tmp_path / "seen.json").record("a/b").facts(0.0)
     assert again.requests == 1
     assert again.tpot.p50 == pytest.approx(0.5, rel=0.06)
+
+
+def test_nobody_waits_for_the_disk_while_it_is_kept(tmp_path: Path) -> None:
+    async def run() -> float:
+        records = RecordsFile(tmp_path / "seen.json")
+        fleet = Fleet({}, environ={}, folder=tmp_path, gate=OpenGate(), records=records)
+        went_well(records.record("a/b"), 0.0)
+        with slow_disk(tmp_path / "seen.json", 0.8):
+            keeping = asyncio.create_task(fleet.keep_records(0.01))
+            longest, last = 0.0, time.monotonic()
+            for _ in range(30):
+                await asyncio.sleep(0.01)
+                longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            keeping.cancel()
+        await fleet.close()  # Behind the write that is under way.
+        return longest
+
+    assert asyncio.run(run()) < 0.4
+    assert RecordsFile(tmp_path / "seen.json").record("a/b").facts(0.0).requests == 1
 
 
 def test_what_did_not_change_is_not_written_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -85,6 +86,7 @@ class Planner:
         self._known: dict[str, Known] = {}
         self._started = time.monotonic()
         self._saved_at: dict[str, float] = {}
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="learned")
 
     def gpus(self) -> tuple[Gpu, ...]:
         """With what is free on them now. Kernels without a backend for any are not asked."""
@@ -223,10 +225,14 @@ class Planner:
         if now - self._saved_at.get(known.name, self._started) < SAVE_SECONDS:
             return
         self._saved_at[known.name] = now
+        # Where reports arrive nobody waits for a disk; one thread keeps the order.
+        self._disk.submit(self._write_factors, known.name, known.factors)
+
+    def _write_factors(self, name: str, factors: Factors) -> None:
         try:
-            stored.save_factors(self._folder, known.name, known.factors)
+            stored.save_factors(self._folder, name, factors)
         except OSError as error:
-            log.warning("What was learned of %s is not kept: %s", known.name, error)
+            log.warning("What was learned of %s is not kept: %s", name, error)
 
 
 def layout_of(plan: EnginePlan, anatomy: ModelAnatomy, *, gpus: bool = True) -> Layout:

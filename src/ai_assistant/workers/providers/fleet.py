@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -45,6 +46,7 @@ class Fleet:
         self.workers: list[RemoteWorker] = []
         self.problems: dict[str, str] = {}
         self._records = records
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="provider-records")
         self._upstreams: list[Upstream] = []
         for name, provider in providers.items():
             if not provider.enabled:
@@ -68,8 +70,7 @@ class Fleet:
         """Write what was measured every so often, until cancelled: a node may be killed."""
         while True:
             await asyncio.sleep(seconds)
-            with contextlib.suppress(OSError):  # a full disk: the next time perhaps
-                self._records.save()
+            await self._save()
 
     async def close(self, *, drain: bool = True) -> None:
         """Let what runs end, or not; give connections back; keep what was measured."""
@@ -79,8 +80,14 @@ class Fleet:
         finally:
             for upstream in self._upstreams:
                 await upstream.close()
-            with contextlib.suppress(OSError):
-                self._records.save()
+            await self._save()
+            self._disk.shutdown(wait=False)
+
+    async def _save(self) -> None:
+        """Behind what is being written: the disk may take its time, and requests do not wait."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # a full disk: the next time perhaps
+            await loop.run_in_executor(self._disk, self._records.write, self._records.states())
 
 
 def make_upstream(name: str, provider: Provider, secret: Secret, gate: Gate) -> Upstream:

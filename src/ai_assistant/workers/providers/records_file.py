@@ -33,7 +33,14 @@ class RecordsFile:
 
     def save(self) -> None:
         """Write all, if something is new; raises `OSError` and leaves the old file."""
-        mine = {name: one.state() for name, one in self._records.items() if one.used}
+        self.write(self.states())
+
+    def states(self) -> dict[str, RecordState]:
+        """What `write` takes, as it is now."""
+        return {name: one.state() for name, one in self._records.items() if one.used}
+
+    def write(self, mine: dict[str, RecordState]) -> None:
+        """As `save`; it may run in a thread, one call after the other."""
         data = msgspec.json.encode(mine)
         if data != self._saved:
             self._write(mine)
