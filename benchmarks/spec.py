@@ -5,9 +5,11 @@
 Both nodes get the same questions in turns, greedily, one at a time. The rate is that of decode:
 from the first token to the last. Three kinds of work:
 
-edit   A text of twenty sentences, to be written again with a word changed here and there.
-form   A JSON form of sixteen fields, to be written again with some values changed (the starter: to
-       be filled in from a text).
+edit   A text of twenty sentences, to be written again with a word changed here and there: in about
+       every second sentence, or (`edit, few changes`) in every eighth. Files that people change are
+       gentler still: in 126 changes of this repository's own files, 150 tokens lie between two.
+form   A JSON form of sixteen fields, to be written again with some values changed, as often (the
+       starter: to be filled in from a text).
 prose  New text.
 
 Who can copy? Not the shapes with random weights. For `0.5b` and `1b`, edit and form are asked of
@@ -58,7 +60,9 @@ NAMES = _words(
     "Kate Leo Mary Nick Olga Paul Rosa Sam Tom Will"
 )
 DEEDS = _words("saw found painted sold liked carried wanted cleaned opened bought lost drew")
-KINDS = [*copier.EDITS, "green", "heavy", "wooden", "quiet", "long", "round"]
+PLAIN = _words("green heavy wooden quiet long round")
+OFTEN, SELDOM = 5 / 11, 1 / 8
+"""The share of words that a copier changes."""
 THINGS = _words(
     "boat house door tree dog book table garden stone bridge "
     "hat lamp horse river chair cup bird road ball ship"
@@ -103,19 +107,25 @@ class Task:
         return await ask(server, self.text, tokens, **options)
 
 
-def story(chance: random.Random) -> str:
+def _kind(chance: random.Random, changed: float) -> str:
+    """A word, with that chance one that a copier changes."""
+    return chance.choice(list(copier.EDITS) if chance.random() < changed else PLAIN)
+
+
+def story(chance: random.Random, changed: float = OFTEN) -> str:
     """A text of twenty sentences, no two alike."""
     sentences = [
-        f"{name} {chance.choice(DEEDS)} the {chance.choice(KINDS)} {thing} {chance.choice(PLACES)}."
+        f"{name} {chance.choice(DEEDS)} the {_kind(chance, changed)} {thing} "
+        f"{chance.choice(PLACES)}."
         for name, thing in zip(_shuffled(NAMES, chance), _shuffled(THINGS, chance), strict=True)
     ]
     return " ".join(sentences)
 
 
-def form(chance: random.Random) -> dict[str, str]:
+def form(chance: random.Random, changed: float = OFTEN) -> dict[str, str]:
     """Sixteen fields, no two values alike."""
     things = _shuffled(THINGS, chance)[: len(FIELDS)]
-    values = (f"{chance.choice(KINDS)} {thing}" for thing in things)
+    values = (f"{_kind(chance, changed)} {thing}" for thing in things)
     return dict(zip(FIELDS, values, strict=True))
 
 
@@ -125,15 +135,18 @@ def _shuffled(words: Sequence[str], chance: random.Random) -> list[str]:
 
 def copied(chance: random.Random) -> list[Task]:
     """What a copier does by itself."""
-    text, fields = story(chance), json.dumps(form(chance))
-    again = (
-        ("edit", "This is the whole text of the story:", text),
-        ("form", "This is the whole form with all its fields:", fields),
-    )
-    return [
-        Task(kind, f"{head}\n{body}\n{head}\n", chat=False, right=copier.edited(body))
-        for kind, head, body in again
-    ]
+    tasks: list[Task] = []
+    for few, changed in (("", OFTEN), (", few changes", SELDOM)):
+        text, fields = story(chance, changed), json.dumps(form(chance, changed))
+        again = (
+            ("edit", "This is the whole text of the story:", text),
+            ("form", "This is the whole form with all its fields:", fields),
+        )
+        tasks += [
+            Task(kind + few, f"{head}\n{body}\n{head}\n", chat=False, right=copier.edited(body))
+            for kind, head, body in again
+        ]
+    return tasks
 
 
 def forced(chance: random.Random) -> list[Task]:
@@ -156,7 +169,7 @@ def _forced(kind: str, text: str, right: str) -> Task:
 
 def prose(chance: random.Random, *, endless: bool) -> Task:
     """A tale. A model without sense is not asked to end it."""
-    kind, thing, name = chance.choice(KINDS), chance.choice(THINGS), chance.choice(NAMES)
+    kind, thing, name = _kind(chance, OFTEN), chance.choice(THINGS), chance.choice(NAMES)
     text = f"Tell me a story about {name} and a {kind} {thing}."
     return Task("prose", text, chat=True, options={"ignore_eos": endless})
 
@@ -262,7 +275,8 @@ def files(model: str) -> list[tuple[Any, Sequence[str]]]:
     """Which file does which kinds of work."""
     if model == "starter":
         return [(ensure(model), ("edit", "form", "prose"))]
-    return [(copier.ensure(model), ("edit", "form")), (ensure(model), ("prose",))]
+    copies = ("edit", "form", "edit, few changes", "form, few changes")
+    return [(copier.ensure(model), copies), (ensure(model), ("prose",))]
 
 
 def main() -> None:
@@ -284,6 +298,7 @@ def main() -> None:
 NOTES = (
     "Peer: our own node with AI_ASSISTANT_ENGINE_SPECULATION=false. Greedy, one stream.",
     "Edit and form: the starter forced by a regex; other sizes by copiers (benchmarks/copier.py).",
+    "A change about every 19 tokens; every 70 where there are few.",
 )
 
 
