@@ -1,6 +1,7 @@
 """A node's power: hands what its keeper says to every engine of this machine."""
 
 import asyncio
+import logging
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -13,9 +14,12 @@ from ai_assistant.devices.facts import read_cpu
 from ai_assistant.devices.power.keeper import Keeper
 from ai_assistant.devices.power.run import change_mode, watch
 from ai_assistant.devices.power.settings import PowerSettings
+from ai_assistant.protocol.errors import ShuttingDown, Unavailable
 from ai_assistant.protocol.power import PowerStatus, Restraint
 from ai_assistant.protocol.status import NodeStatus
 from ai_assistant.workers.local import LocalWorker
+
+log = logging.getLogger(__name__)
 
 
 def keeper_here(settings: PowerSettings, data: Path) -> Keeper:
@@ -49,14 +53,15 @@ class NodePower:
 
     def status(self) -> PowerStatus | None:
         """Power and heat as they are now; None before the machine has been looked at."""
-        return self._made.result().status() if self._made.done() else None
+        made = self._made.done() and not self._made.exception()
+        return self._made.result().status() if made else None
 
     async def look(self) -> PowerStatus:
-        """The same, after that."""
+        """The same, after that; raises `Unavailable` where it cannot be looked at."""
         return (await asyncio.shield(self._made)).status()
 
     async def change(self, mode: str) -> None:
-        """Use another mode from now on. Raises `InvalidRequest`."""
+        """Use another mode from now on. Raises `InvalidRequest`, and `Unavailable` as above."""
         await change_mode(await asyncio.shield(self._made), mode, self._tell)
 
     @asynccontextmanager
@@ -68,16 +73,30 @@ class NodePower:
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])
+            self._settle(ShuttingDown("The node is shutting down; ask again when it is back."))
             if self._keeper:
                 await asyncio.to_thread(self._keeper.close)
 
     async def _keep(self, status: Callable[[], NodeStatus]) -> None:
+        try:
+            await self._watch(status)
+        except Exception as error:  # noqa: BLE001 - without it the node serves as well
+            log.exception("the power of this machine is not kept")
+            self._settle(Unavailable(f"The power of this machine cannot be kept: {error}"))
+
+    async def _watch(self, status: Callable[[], NodeStatus]) -> None:
         # From its start on there may be something to put back: it must be known before.
         self._keeper = keeper = await asyncio.to_thread(self._make)
         await asyncio.to_thread(keeper.start)
         self._made.set_result(keeper)
         self._tell(keeper.restraint)
         await watch(keeper, lambda: _written(status()), self._tell)
+
+    def _settle(self, error: Unavailable) -> None:
+        """Whoever waits for the keeper, or will ask for it, is told that there is none."""
+        if not self._made.done():
+            self._made.set_exception(error)
+            self._made.exception()  # Nobody has to ask.
 
     def _tell(self, restraint: Restraint) -> None:
         self._restraint = restraint
