@@ -2,7 +2,9 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from tests.fakes.fake_desk import FakeDesk
 from tests.fakes.fake_service import FakeService
@@ -10,11 +12,14 @@ from tests.fakes.hand_clock import until
 from tests.jobs.bench_house import CHAT, House, many, names
 
 from ai_assistant.gateway.access.access import Access
+from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.keys import read_key
 from ai_assistant.gateway.sender import write_owner
 from ai_assistant.gateway.settings import GatewaySettings
+from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.jobs.ports import Call
+from ai_assistant.jobs.settings import JobsSettings
 from ai_assistant.protocol.errors import RateLimited
 
 BODY = b'{"model": "starter", "messages": [{"role": "user", "content": "hi"}]}'
@@ -57,6 +62,50 @@ def test_a_line_of_a_key_that_was_taken_away_is_refused(tmp_path: Path) -> None:
 
     asyncio.run(ask())
     assert service.asked == []
+
+
+def test_the_status_tells_nobody_what_others_wait_for(tmp_path: Path) -> None:
+    settings = GatewaySettings(api_keys=("a name=ann team=lab requests-per-minute=1", "b name=bob"))
+    access = Access(settings.api_keys)
+    service = FakeService()
+
+    async def run() -> None:
+        desk = Desk(service, settings, access=access)
+        jobs = Jobs(tmp_path, JobsSettings(), desk)
+        app = build_app(service, settings, jobs=jobs, access=access)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://localhost"
+        ) as client:
+
+            async def status(key: str) -> Any:
+                headers = {"Authorization": f"Bearer {key}"}
+                return (await client.get("/status", headers=headers)).json()["jobs"]
+
+            lines = "\n".join(line.replace('"m"', '"starter"') for line in many(2))
+            headers = {"Authorization": "Bearer a"}
+            sent = await client.post(
+                "/v1/files",
+                data={"purpose": "batch"},
+                files={"file": ("in.jsonl", lines.encode())},
+                headers=headers,
+            )
+            order = {
+                "input_file_id": sent.json()["id"], "endpoint": CHAT, "completion_window": "24h"
+            }  # fmt: skip
+            await client.post("/v1/batches", json=order, headers=headers)
+            try:
+                for _ in range(300):
+                    if (hers := await status("a"))["waiting"]:
+                        break
+                    await asyncio.sleep(0.02)
+                his = await status("b")
+            finally:
+                await jobs.stop()
+        assert hers["waiting"] == his["waiting"] == {"limit": 1}
+        assert "requests a minute" in hers["messages"][0]
+        assert his["messages"] == []
+
+    asyncio.run(run())
 
 
 def test_lines_wait_while_their_owner_has_had_enough_and_others_go_on(tmp_path: Path) -> None:

@@ -45,5 +45,5 @@ class StatusPage:
 
     async def show(self, exchange: Exchange, service: Service) -> None:
         """Everything the node knows of itself."""
-        status = structs.replace(service.status(), jobs=self._jobs.status())
+        status = structs.replace(service.status(), jobs=self._jobs.status(exchange.caller.tenant))
         await exchange.send_object(status)

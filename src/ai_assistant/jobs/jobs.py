@@ -53,7 +53,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: str
     """`queued`, `working`, `waiting` or `ended`."""
     reason: str | None = None
-    """Of waiting: `window`, `network`, `disk` or `model`."""
+    """Of waiting: `window`, `network`, `disk`, `model` or `limit`."""
     message: str | None = None
     until: int | None = None
     online: bool | None = None
@@ -218,14 +218,18 @@ class Jobs:
         working = stages is not None and stages.is_working(batch.id)
         return Progress(state="working" if working else "queued", online=online)
 
-    def status(self) -> JobsStatus:
-        """All batches that are not finished, as they are now; opens nothing."""
+    def status(self, tenant: str | None = None) -> JobsStatus:
+        """All batches that are not finished, as they are now; opens nothing.
+
+        What they wait for is told in words of the tenant's own only: it may name who has them.
+        """
         holds = self._room.stages.holds() if self._room else []
-        waiting = [hold for hold in holds if hold is not None]
+        waiting = [hold for _, hold in holds if hold is not None]
+        own = [hold for owner, hold in holds if hold is not None and owner in (tenant, None)]
         return JobsStatus(
             working=len(holds) - len(waiting),
             waiting=dict(Counter(hold.reason for hold in waiting)),
-            messages=tuple(dict.fromkeys(hold.message for hold in waiting))[:_SHOWN],
+            messages=tuple(dict.fromkeys(hold.message for hold in own))[:_SHOWN],
             online=self._network.has_route(),
         )
 

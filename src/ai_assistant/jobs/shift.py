@@ -77,6 +77,11 @@ class Shift:
         """The model in whose queue the next line stands."""
 
     @property
+    def tenant(self) -> str:
+        """Whose batch it is."""
+        return self._batch.tenant
+
+    @property
     def hold(self) -> Hold | None:
         """Why nothing happens now."""
         if (trouble := self._record.trouble) is not None:

@@ -54,10 +54,14 @@ class Stages:
         shift = self._shifts.get(name)
         return shift.hold if shift else self._troubles.get(name)
 
-    def holds(self) -> list[Hold | None]:
-        """Of every batch that is being worked on, or cannot be, why it waits."""
-        shifts = [shift.hold for shift in self._shifts.values()]
-        return shifts + [hold for name, hold in self._troubles.items() if name not in self._shifts]
+    def holds(self) -> list[tuple[str | None, Hold | None]]:
+        """Of every batch that is being worked on, or cannot be, whose it is and why it waits.
+
+        None: the trouble is the node's own.
+        """
+        shifts = [(shift.tenant, shift.hold) for shift in self._shifts.values()]
+        troubles = [hold for name, hold in self._troubles.items() if name not in self._shifts]
+        return [*shifts, *((None, hold) for hold in troubles)]
 
     def is_working(self, name: str) -> bool:
         """Whether its lines are being worked on, or wait for their time."""
