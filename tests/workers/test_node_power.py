@@ -35,7 +35,7 @@ def test_whoever_waits_when_the_node_stops_is_told_so() -> None:
         power = NodePower(lambda: None)  # type: ignore[arg-type,return-value] - never begun
         async with power.kept(lambda: STATUS):
             waiting = asyncio.ensure_future(power.look())
-        with pytest.raises(Unavailable, match="shutting down|cannot be kept"):
+        with pytest.raises(Unavailable, match=r"shutting down|cannot be kept"):
             await asyncio.wait_for(waiting, 5)
 
     asyncio.run(run())

@@ -80,7 +80,7 @@ class NodePower:
     async def _keep(self, status: Callable[[], NodeStatus]) -> None:
         try:
             await self._watch(status)
-        except Exception as error:  # noqa: BLE001 - without it the node serves as well
+        except Exception as error:
             log.exception("the power of this machine is not kept")
             self._settle(Unavailable(f"The power of this machine cannot be kept: {error}"))
 
