@@ -11,6 +11,7 @@ from ai_assistant.engine.compose import CROWD, PAUSE_SECONDS, SMALLEST, Part, co
 from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import MOST, Floor
 from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.turns import Turns
 from ai_assistant.protocol.requests import GenerateRequest, Priority, TextPrompt
 
 FIRST, NORMAL, BATCH = Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH
@@ -216,6 +217,34 @@ def test_short_prompts_do_not_wait_for_a_long_one_nor_hold_it_up() -> None:
     parts = compose([long, *questions], quick, 512)
     assert [part.sequence for part in parts] == [*questions[:2], long]
     assert parts[-1].count == 312
+
+
+def test_short_prompts_go_first_where_steps_are_slow() -> None:
+    long, questions = sequence(NORMAL, 900), [sequence(NORMAL, 100) for _ in range(4)]
+    parts = compose([long, *questions], Linear(), 512, short_first=True)
+    assert [(part.sequence, part.count) for part in parts] == [(questions[0], 100)]
+    parts = compose([long, *questions], Linear(each=0.0004), 512, short_first=True)
+    assert long in [part.sequence for part in parts]
+
+
+def test_a_long_prompt_gets_a_token_for_two_of_short_ones() -> None:
+    long, turns = sequence(NORMAL, 4_000), Turns()
+    taken = {True: 0, False: 0}
+    for _ in range(40):
+        running = [long, sequence(NORMAL, 50), sequence(NORMAL, 60)]
+        parts = compose(running, Linear(), 512, short_first=turns.short_first)
+        turns.passed(parts, running)
+        for part in parts:
+            taken[part.sequence is long] += part.count
+    assert 0.4 < taken[True] / taken[False] < 0.6
+
+
+def test_nothing_is_owed_where_no_long_prompt_waits() -> None:
+    turns = Turns()
+    for _ in range(10):
+        running = [sequence(NORMAL, 100)]
+        turns.passed(compose(running, Linear(), 512), running)
+    assert turns.short_first
 
 
 def test_short_prompts_do_not_lengthen_the_pause_of_an_interactive_stream() -> None:

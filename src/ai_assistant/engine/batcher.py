@@ -6,6 +6,7 @@ import bisect
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
+from functools import partial
 
 import msgspec
 from msgspec import structs
@@ -16,6 +17,7 @@ from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import Floor
 from ai_assistant.engine.residence import Known, Residence
 from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.turns import Turns
 from ai_assistant.kvcache.blocks import common_prefix
 from ai_assistant.kvcache.tiers import WORTH_SHARING
 from ai_assistant.protocol.requests import Priority
@@ -60,6 +62,7 @@ class Batcher:
         self._fairness = Fairness()
         self._floor = Floor(limits.batch_floor)
         self._allowance = Allowance(limits.tpot_factor)
+        self._turns = Turns()
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.preemptions = 0
@@ -114,6 +117,7 @@ class Batcher:
     def spent(self, parts: list[Part], seconds: float) -> None:
         """A step with these parts took so long. Called before they end."""
         self._last_step = seconds
+        self._turns.passed(parts, self.running)
         streams = _protected(parts)
         priority = streams[0].sequence.request.priority if streams else None
         alone = sum(1 + len(part.draft) for part in streams)
@@ -137,9 +141,16 @@ class Batcher:
     def _pick(self, due: Priority | None) -> list[Part]:
         """Parts whose cells are free; whoever has no room is parked, the newest first."""
         while True:
-            parts = compose(self.running, self._pace, self._limits.chunk, due=due)
+            composed = partial(
+                compose,
+                self.running,
+                self._pace,
+                self._limits.chunk,
+                short_first=self._turns.short_first,
+            )
+            parts = composed(due=due)
             if due is None and not self._bearable(parts):
-                parts = compose(self.running, self._pace, self._limits.chunk, spare=False)
+                parts = composed(spare=False)
             parts = self._fit(parts)
             computing = any(sequence.restoring is None for sequence in self.running)
             if parts or not computing:

@@ -54,11 +54,13 @@ def compose(
     *,
     due: Priority | None = None,
     spare: bool = True,
+    short_first: bool = False,
 ) -> list[Part]:
     """The parts of the next step, at most `chunk` tokens; `running` in order.
 
     `due` is the class whose turn it is although a higher one has work; `spare` says whether the
-    streams of the highest class can bear others beside them (see `Allowance`).
+    streams of the highest class can bear others beside them (see `Allowance`). With `short_first`
+    long prompts have to wait where there is a short one and steps are slow (see `Turns`).
     """
     active = [sequence for sequence in running if sequence.restoring is None]
     writing = [sequence for sequence in active if sequence.remaining == 1]
@@ -82,7 +84,7 @@ def compose(
     budget = _budget(first, len(parts), protected, pace, chunk, crowd=crowd)
     watched = protected and protected[0].request.priority == Priority.INTERACTIVE
     most = budget if watched else max(chunk - len(parts), 0)
-    return parts + _prompts(reading, budget, most)
+    return parts + _prompts(reading, budget, most, short_first=short_first)
 
 
 def protected_streams(writing: Items[Sequence]) -> Items[Sequence]:
@@ -100,16 +102,18 @@ def _without_lower(
     return [*protected, *(s for s in writing[len(protected) :] if s.request.priority == due)]
 
 
-def _prompts(reading: list[Sequence], budget: int, most: int) -> list[Part]:
+def _prompts(reading: list[Sequence], budget: int, most: int, *, short_first: bool) -> list[Part]:
     """Pieces of the first prompts, all of one class: `budget` tokens, or up to `most` where short
     ones come before."""
     priority = reading[0].request.priority
     equals = [sequence for sequence in reading if sequence.request.priority == priority]
     short = _short(equals, budget, most)
     long = [sequence for sequence in equals if sequence not in short]
-    if short and long:
+    if short and long and short_first and budget <= CROWD:
+        long, budget = [], min(max(budget, short[0].remaining), most)
+    elif short and long:
         taken = sum(sequence.remaining for sequence in short)
-        budget = min(max(budget, taken + budget // 2), most)
+        budget = min(max(budget, taken + max(budget, taken) // 2), most)
     parts: list[Part] = []
     for sequence in [*short, *long]:
         count = _piece(sequence.remaining, budget)
