@@ -212,7 +212,7 @@ def test_short_prompts_do_not_wait_for_a_long_one_nor_hold_it_up() -> None:
     long, questions = sequence(NORMAL, 900), [sequence(NORMAL, 100) for _ in range(4)]
     parts = compose([long, *questions], Linear(), 512)
     assert [part.sequence for part in parts] == [questions[0], long]
-    assert parts[-1].count == CROWD // 2
+    assert parts[-1].count == questions[0].remaining // 2
     quick = Linear(each=0.0004)
     parts = compose([long, *questions], quick, 512)
     assert [part.sequence for part in parts] == [*questions[:2], long]
