@@ -93,11 +93,13 @@ def test_the_status_tells_nobody_what_others_wait_for(tmp_path: Path) -> None:
                 "input_file_id": sent.json()["id"], "endpoint": CHAT, "completion_window": "24h"
             }  # fmt: skip
             await client.post("/v1/batches", json=order, headers=headers)
+            hers = await status("a")
             try:
                 for _ in range(300):
-                    if (hers := await status("a"))["waiting"]:
+                    if hers["waiting"]:
                         break
                     await asyncio.sleep(0.02)
+                    hers = await status("a")
                 his = await status("b")
             finally:
                 await jobs.stop()
