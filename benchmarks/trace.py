@@ -11,7 +11,8 @@ Both have 16 places and the same memory for context: 16 whole conversations. lla
 by its default, one conversation's share for each place, so that every user fits; our node gets the
 same number of cells in its one pool. What a server does with the memory is its own affair: sharing
 the documents in it is what is measured. A third server is llama-server as it comes, with the same
-memory and whatever number of places it takes by itself. A round's rate counts the tokens of prompts
+memory and whatever number of places it takes by itself. After each round one user talks to our node
+alone: less than the first token of a later turn takes there, no server can take. A round's rate counts the tokens of prompts
 and answers as the servers' usage says, cached ones too, from the first question to the last token:
 all do the same trace, so the ratio is that of the times, think time included.
 """
@@ -123,16 +124,18 @@ def measure_model(model: str, effort: Effort) -> list[Record]:
     words = min(effort.words, (context_length(path) - ROOM) * 9 // 10)
     effort = replace(effort, words=words)
     with started(path, effort) as pair:
-        calm, (ours, *peers) = asyncio.run(_outcomes(model, effort, pair))
+        calm, (ours, *peers), alone = asyncio.run(_outcomes(model, effort, pair))
     title = f"{model}, {words:,} words a document"
     return [
         calm,
-        *_against(f"{title}: 16 places", ours, peers[0]),
-        *_against(f"{title}: as it comes", ours, peers[1]),
+        *_against(f"{title}: 16 places", ours, peers[0], alone),
+        *_against(f"{title}: as it comes", ours, peers[1], alone),
     ]
 
 
-def _against(title: str, ours: list[Outcome], theirs: list[Outcome]) -> list[Record]:
+def _against(
+    title: str, ours: list[Outcome], theirs: list[Outcome], alone: list[float]
+) -> list[Record]:
     """The figures beside one peer."""
     return [
         compared(
@@ -155,12 +158,18 @@ def _against(title: str, ours: list[Outcome], theirs: list[Outcome]) -> list[Rec
             [each.last_turns for each in ours],
             [each.last_turns for each in theirs],
         ),
+        compared(
+            f"{title}: the floor, a later turn's first token with nobody else",
+            "ms",
+            alone,
+            [each.first_token for each in theirs],
+        ),
     ]
 
 
 async def _outcomes(
     model: str, effort: Effort, pair: tuple[Server, ...]
-) -> tuple[Record, list[list[Outcome]]]:
+) -> tuple[Record, list[list[Outcome]], list[float]]:
     for server in pair:
         await loaded(server)
 
@@ -169,7 +178,13 @@ async def _outcomes(
         users = generate(effort, model, turn)
         return outcome(await asyncio.gather(*(user.talk(server) for user in users)))
 
-    return idle(model, pair), await alternate(pair, effort.rounds, round_of)
+    calm = idle(model, pair)
+    rounds = await alternate(pair, effort.rounds, round_of)
+    alone: list[float] = []
+    for turn in range(effort.rounds):
+        answers = await generate(effort, model, turn, "alone")[0].talk(pair[0])
+        alone.append(_first_token(answers[1:]))
+    return calm, rounds, alone
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_assistant.engine.allowance import Allowance
-from ai_assistant.engine.compose import CROWD, PAUSE_SECONDS, SMALLEST, Part, compose
+from ai_assistant.engine.compose import PAUSE_SECONDS, SMALLEST, Part, compose
 from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import MOST, Floor
 from ai_assistant.engine.sequence import Sequence
