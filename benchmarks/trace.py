@@ -11,10 +11,12 @@ Both have 16 places and the same memory for context: 16 whole conversations. lla
 by its default, one conversation's share for each place, so that every user fits; our node gets the
 same number of cells in its one pool. What a server does with the memory is its own affair: sharing
 the documents in it is what is measured. A third server is llama-server as it comes, with the same
-memory and whatever number of places it takes by itself. After each round one user talks to our node
-alone: less than the first token of a later turn takes there, no server can take. A round's rate counts the tokens of prompts
+memory and whatever number of places it takes by itself. A round's rate counts the tokens of prompts
 and answers as the servers' usage says, cached ones too, from the first question to the last token:
 all do the same trace, so the ratio is that of the times, think time included.
+
+At the end one user talks to our node alone: with less than the first token of a later turn takes
+there no server can answer, however many others it keeps waiting.
 """
 
 import asyncio
