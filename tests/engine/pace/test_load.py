@@ -130,3 +130,17 @@ def test_groups_of_both_versions_are_found():
         ("sys/fs/cgroup", "/b"),
     ]
     assert parse_groups("") == [("sys/fs/cgroup", "/")]
+
+
+def test_a_long_step_is_no_pause_of_ours(host: Host):
+    host.load.sample(10.0)
+    host.stat(200, 100)
+    host.own = 2.0
+    worked = host.load.sample(12.0)
+    assert worked.other_cores == pytest.approx(0.5)
+    assert not worked.rested
+    host.stat(900, 900)
+    rested = host.load.sample(22.0)
+    assert rested.other_cores == pytest.approx(0.5), "what was seen at work stands"
+    assert rested.rested
+    assert not host.load.sample(22.2).rested

@@ -139,6 +139,16 @@ def test_background_noise_of_half_a_core_does_not_flap():
     assert len(set(counts)) == 1
 
 
+def test_after_a_pause_the_first_look_at_the_machine_decides():
+    free = FreeCores(4)
+    assert free.follow(0.0, LoadSample(2.0, 4.0)) == 2
+    assert free.follow(9.0, LoadSample(2.0, 4.0, rested=True)) == 2
+    assert free.follow(9.1, LoadSample(0.0, 4.0)) == 4
+    assert free.follow(20.0, LoadSample(0.0, 4.0, rested=True)) == 4
+    assert free.follow(20.1, LoadSample(2.0, 4.0)) == 2
+    assert free.follow(20.2, LoadSample(0.0, 4.0)) == 2, "without a pause it takes patience"
+
+
 def test_our_own_growth_on_a_full_machine_is_not_taken_for_quiet():
     free = FreeCores(64)
     for t in range(20):

@@ -1,4 +1,7 @@
-"""How many cores the others leave us: follows them down at once and up after a quiet moment."""
+"""How many cores the others leave us: follows them down at once and up after a quiet moment.
+
+After a pause of ours what was seen last is old: the first look at the machine at work decides.
+"""
 
 import math
 
@@ -6,7 +9,7 @@ from ai_assistant.engine.pace.load import LoadSample
 
 MARGIN = 0.1
 """A core is taken from 0.6 and given back from 0.4: the count does not flap in between."""
-PATIENCE = 0.4
+PATIENCE = 0.2
 """Seconds that a core has to be free before it is used again."""
 LONGEST_PATIENCE = 6.4
 """For a load that comes and goes: each early return doubles the patience."""
@@ -22,6 +25,8 @@ class FreeCores:
     def __init__(self, most: int) -> None:
         self.cores = self._most = max(1, most)
         self._quiet_since: float | None = None
+        self._rested = False
+        """The latest look was at a time when we did not work."""
         self._raised_at = -1e9
         self._patience = PATIENCE
 
@@ -33,8 +38,11 @@ class FreeCores:
         ceiling = self._left(limit, load.other_cores + 0.5 + MARGIN)
         # On a full machine the others' share shrinks when ours grows: that frees nothing.
         ceiling = min(ceiling, self.cores + int(min(load.idle_cores + 0.5 - MARGIN, self._most)))
+        woken, self._rested = self._rested and not load.rested, load.rested
         if floor < self.cores:
             self._fall(floor, now)
+        elif woken and ceiling > self.cores:
+            self._rise(ceiling, now)
         elif ceiling <= self.cores:
             self._quiet_since = None
         elif self._quiet_since is None:

@@ -24,7 +24,9 @@ _NEVER = -1e9
 
 
 STALE = 1.0
-"""Seconds between two looks after which their mean is not believed."""
+"""Seconds between two looks after which their mean is not believed, if they were a pause."""
+AT_WORK = 0.5
+"""Cores' worth that we use in a step however long it is."""
 
 
 class LoadSample(msgspec.Struct, frozen=True):
@@ -39,6 +41,8 @@ class LoadSample(msgspec.Struct, frozen=True):
     idle_cores: float = math.inf
     """Cores' worth of ours that nobody uses. Where there are none, others would use more than
     they get: what we take shows as less load."""
+    rested: bool = False
+    """Whether the interval was a pause of ours: then this is what was seen before it."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -76,7 +80,8 @@ class Load:
         busy, own, elapsed = self._machine.busy_seconds(), self._own_seconds(), now - self._at
         self._interval = max(INTERVAL, (time.thread_time() - begun) / EFFORT)
         cores, other, idle = float(len(self._cores)), 0.0, math.inf
-        if elapsed > STALE:
+        rested = elapsed > STALE and own - self._own < AT_WORK * elapsed
+        if rested:
             # A mean over a pause of ours says little of now: what was last seen at work stands.
             other = self._others
         elif busy is not None and self._busy is not None:
@@ -88,7 +93,8 @@ class Load:
         throttled = self._read_group(now)
         usable = min(cores, self._group.cores) if self._group else cores
         # Cores that the quota keeps us from anyway take the others first.
-        return LoadSample(max(0.0, other - (cores - usable)), usable, throttled, idle)
+        taken = max(0.0, other - (cores - usable))
+        return LoadSample(taken, usable, throttled, idle, rested)
 
     def _read_group(self, now: float) -> bool:
         if now - self._quota_at >= QUOTA_INTERVAL:
