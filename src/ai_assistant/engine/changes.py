@@ -5,8 +5,8 @@ from enum import IntEnum
 from ai_assistant.protocol.frames import EnginePlan
 
 _SETTINGS = frozenset(
-    ("context_limit", "threads", "threads_batch", "elastic_threads", "speculation", "batch_floor",
-     "tpot_factor", "queue", "pins")
+    ("context_limit", "threads", "threads_batch", "elastic_threads", "speculation", "draft",
+     "batch_floor", "tpot_factor", "queue", "pins")
 )  # fmt: skip
 _CONTEXT = frozenset(
     ("cells", "slots", "retained", "chunk", "kv_type", "kv_on_gpu", "op_offload", "park_bytes",

@@ -74,6 +74,8 @@ class Engine:
         self._aborted = Aborted()
         self._passing = Passing(model, self._outbox, self._aborted, reports)
         self._status_at = 0.0
+        self._drafting_until = 0.0
+        """Seconds of drafting that are accounted for."""
         self._draining = False
 
     def _use(self, plan: EnginePlan, parts: Parts) -> None:
@@ -184,6 +186,7 @@ class Engine:
                 self._restrained.use(restraint, self._tempo, self._batcher, self._guesses)
             case Ease(warm_bytes):
                 ease(self._parts, warm_bytes)
+                self._guesses.drop_model()
             case Move() | HandOver():
                 self._asked = arrival
             case TakeOver(path):
@@ -323,7 +326,9 @@ class Engine:
 
     def _account(self, parts: list[Part], prompt_tokens: int, generated: int) -> None:
         """What the step took and brought."""
-        seconds = time.perf_counter() - self._step_started
+        drafting = self._guesses.draft_seconds - self._drafting_until
+        self._drafting_until += drafting
+        seconds = time.perf_counter() - self._step_started + drafting
         self._statistics.step(
             prompt=prompt_tokens,
             generated=generated,

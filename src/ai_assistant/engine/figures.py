@@ -28,6 +28,7 @@ class Figures:
         """The engine as it is now."""
         parts, statistics = self._parts, self._statistics
         cache, batcher, residence = parts.cache, parts.batcher, parts.residence
+        guesses = parts.guesses
         threads, threads_batch = parts.tempo.threads
         cold = parts.cold.status if parts.cold else ColdStatus()
         return EngineStatus(
@@ -62,6 +63,16 @@ class Figures:
             cold_blocks=cold.blocks,
             cold_written_today=cold.written_today,
             cold_refused=cold.refused,
-            drafted_tokens=parts.guesses.drafted,
-            accepted_tokens=parts.guesses.accepted,
+            drafted_tokens=guesses.drafted,
+            accepted_tokens=guesses.accepted,
+            drafted_from_text=guesses.drafted_by["text"],
+            accepted_from_text=guesses.accepted_by["text"],
+            drafted_from_past=guesses.drafted_by["past"],
+            accepted_from_past=guesses.accepted_by["past"],
+            drafted_from_grammar=guesses.drafted_by["grammar"],
+            accepted_from_grammar=guesses.accepted_by["grammar"],
+            drafted_from_model=guesses.drafted_by["model"],
+            accepted_from_model=guesses.accepted_by["model"],
+            draft_seconds=guesses.draft_seconds,
+            draft_bytes=guesses.drafting.bytes if guesses.drafting else 0,
         )

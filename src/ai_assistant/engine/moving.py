@@ -99,6 +99,8 @@ def _taken_over(made: Parts, parts: Parts, plan: EnginePlan) -> Parts:
     """The new parts with the sequences of the old ones."""
     made.batcher.follow(parts.batcher)
     made.guesses.follow(parts.guesses)
+    if plan.draft is None:
+        made.guesses.drop_model()
     for sequence in (*made.batcher.running, *made.batcher.waiting):
         sequence.limit = length_limit(sequence.request, sequence.prompt_length, plan.context_limit)
     return made

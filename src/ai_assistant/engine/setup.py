@@ -5,6 +5,8 @@ from pathlib import Path
 import msgspec
 
 from ai_assistant.engine.batcher import Batcher, Limits
+from ai_assistant.engine.drafts.drafting import Drafting
+from ai_assistant.engine.drafts.loading import load_draft
 from ai_assistant.engine.guesses import STEP_GUESSES, Guesses
 from ai_assistant.engine.identity import fingerprint
 from ai_assistant.engine.kernels import Context, Model
@@ -35,7 +37,10 @@ class Parts(msgspec.Struct, frozen=True):
 def build(plan: EnginePlan, model: Model) -> Parts:
     """All parts, connected; raises `LoadError` where the kernels refuse."""
     context = make_context(plan, model)
-    return connect(plan, model, context, WarmStore(plan.warm_bytes), open_cold(plan, model))
+    parts = connect(plan, model, context, WarmStore(plan.warm_bytes), open_cold(plan, model))
+    if draft := load_draft(plan, model):
+        parts.guesses.drafting = Drafting(draft)
+    return parts
 
 
 def connect(
@@ -71,7 +76,7 @@ def around(
 ) -> Parts:
     """The parts that decide what a step holds, around those that hold cells."""
     tempo = Tempo(context, plan, after=after.tempo if after else None)
-    guesses = Guesses(model, tempo.times, wanted=plan.speculation)
+    guesses = Guesses(model, tempo.times, wanted=plan.speculation, threads=lambda: tempo.threads[0])
     slots = min(plan.slots, context.sequences)
     limits = Limits(
         slots=slots,

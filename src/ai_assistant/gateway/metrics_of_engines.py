@@ -26,6 +26,7 @@ GAUGES = {
     "cold_bytes": "The same on disk.",
     "cold_blocks": "Blocks on disk.",
     "cold_written_today": "Bytes written to disk today.",
+    "draft_bytes": "Weights of the draft model; 0: there is none.",
     "memory_bytes": "Memory of the engine's process.",
     "threads": "Threads that compute single tokens, now.",
     "threads_batch": "Threads that compute prompts, now.",
@@ -43,6 +44,15 @@ COUNTERS = {
     "preemptions": "Times that a sequence made room for one of a higher class.",
     "drafted_tokens": "Tokens that were guessed ahead.",
     "accepted_tokens": "Of these: right.",
+    "drafted_from_text": "Tokens that were guessed from the request's own text.",
+    "accepted_from_text": "Of these: right.",
+    "drafted_from_past": "Tokens that were guessed from past answers.",
+    "accepted_from_past": "Of these: right.",
+    "drafted_from_grammar": "Tokens that a grammar left no choice about.",
+    "accepted_from_grammar": "Of these: right.",
+    "drafted_from_model": "Tokens that a draft model guessed and the model verified.",
+    "accepted_from_model": "Of these: right.",
+    "draft_seconds": "Seconds spent on the draft model.",
     "cold_refused": "Blocks on disk that were damaged and put aside.",
 }
 

@@ -36,6 +36,19 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
     system: str
 
 
+class DraftPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A smaller model with the same tokens, which guesses what this one will say."""
+
+    model_path: str
+    gpu_layers: int = 0
+    """All of it on a GPU, -1, or nothing."""
+    cells: int
+    """Tokens of its KV cache, in all sequences."""
+    slots: int = 4
+    """Sequences that it follows at once."""
+    kv_type: str = "f16"
+
+
 LoadMode = Literal["auto", "mmap", "read", "direct"]
 """How a file comes into memory: mapped, read, or read past the page cache."""
 
@@ -87,6 +100,8 @@ class EnginePlan(msgspec.Struct, frozen=True, kw_only=True):
     elastic_threads: bool = True
     """Thread counts follow the machine, up to `threads`; else they stay."""
     speculation: bool = True
+    draft: DraftPlan | None = None
+    """None: guesses come from the text itself only."""
     batch_floor: float = 0.05
     """Share of the time that a lower class gets while higher ones keep the engine busy."""
     tpot_factor: float = 2.0

@@ -88,6 +88,22 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Guessed ahead."""
     accepted_tokens: int = 0
     """Guessed right."""
+    drafted_from_text: int = 0
+    """Of those guessed ahead: by the request's own text."""
+    accepted_from_text: int = 0
+    drafted_from_past: int = 0
+    """By past answers."""
+    accepted_from_past: int = 0
+    drafted_from_grammar: int = 0
+    """By what a grammar leaves no choice about."""
+    accepted_from_grammar: int = 0
+    drafted_from_model: int = 0
+    """By a draft model, and verified."""
+    accepted_from_model: int = 0
+    draft_seconds: float = 0.0
+    """Spent on the draft model."""
+    draft_bytes: int = 0
+    """Of the draft model's weights; 0: there is none."""
 
 
 class PlanStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,8 +120,24 @@ class PlanStatus(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_second: float | None = None
     memory: dict[str, int] = {}
     """Bytes by device, as planned: `RAM`, `CUDA0`."""
+    draft: str = ""
+    """The draft model beside it; empty: none is planned."""
     measuring: float | None = None
     """How far the trials of this model are, 0 to 1; None: none are under way."""
+
+
+class MoveStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The last time that a model was laid out anew while it was in use."""
+
+    at: float
+    """Unix time in seconds."""
+    by: Literal["owner", "node"]
+    why: str
+    how: str = ""
+    """`in place`, `beside` or `instead`."""
+    paused_seconds: float = 0.0
+    error: str | None = None
+    """Why the old plan goes on; None: the new one does."""
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +152,10 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineStatus | None = None
     restarts: int = 0
     plan: PlanStatus | None = None
+    moved: MoveStatus | None = None
+    """None: not since it was loaded."""
+    held: bool = False
+    """Its layout was chosen by hand, and stays until it is released or unloaded."""
 
 
 class JobsStatus(msgspec.Struct, frozen=True, kw_only=True):

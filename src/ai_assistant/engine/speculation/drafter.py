@@ -1,7 +1,8 @@
 """The guesses of one sequence: at each step the better of two sources, and how far to trust it."""
 
 from array import array
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -22,6 +23,10 @@ HOPELESS = 0.05
 """A guess whose first token is right less often is none."""
 
 
+Source = Literal["text", "past", "grammar", "model"]
+"""Who guesses: the request's own text, past answers, what a grammar forces, a draft model."""
+
+
 class Guess(NamedTuple):
     """What may come next."""
 
@@ -31,6 +36,7 @@ class Guess(NamedTuple):
     """Tokens of agreement that it rests on."""
     chances: list[float]
     """For each token the chance that it is right, those before it being right."""
+    source: Source = "text"
 
 
 NOTHING = Guess(array("i"), 0, [])
@@ -54,22 +60,22 @@ class Drafter:
     else: what is new is noticed, and what was guessed compared with it, at the next call.
     """
 
-    __slots__ = ("_acceptance", "_forced", "_history", "_past", "_prompt", "_repeats", "_run",
-                 "_tokens", "accepted", "drafted")  # fmt: skip
+    __slots__ = ("_history", "_past", "_prompt", "_repeats", "_run", "_tokens", "acceptance",
+                 "accepted", "drafted", "source")  # fmt: skip
 
     def __init__(self, tokens: "array[int]", history: History, acceptance: Acceptance) -> None:
         """`history` and `acceptance` are the tenant's. What is there now is the prompt."""
         self._tokens = tokens
         self._prompt = len(tokens)
         self._history = history
-        self._acceptance = Acceptance(acceptance, window=REQUEST_WINDOW)
+        self.acceptance = Acceptance(acceptance, window=REQUEST_WINDOW)
         self._repeats = Repeats(tokens)
         self._past: int | None = None
         """The next token by past answers."""
         self._run = 0
         """How many of those were right lately, one after the other."""
-        self._forced = False
-        """The latest guess was a grammar's."""
+        self.source: Source = "text"
+        """Of the latest guess."""
         self.drafted = 0
         self.accepted = 0
 
@@ -86,7 +92,7 @@ class Drafter:
 
     def candidates(self, most: int) -> Guess:
         """At most `most` tokens that may come next."""
-        self._forced = False
+        self.source = "text"
         if self._repeats.indexed < self._prompt and not self.absorb(SLICE):
             return NOTHING
         if self._repeats.indexed < len(self._tokens):
@@ -95,8 +101,15 @@ class Drafter:
 
     def forced(self, tokens: list[int]) -> Guess:
         """A guess of what a grammar forces."""
-        self._forced = True
-        return Guess(array("i", tokens), 0, [self._acceptance.expected[FORCED]] * len(tokens))
+        self.source = "grammar"
+        chances = [self.acceptance.expected[FORCED]] * len(tokens)
+        return Guess(array("i", tokens), 0, chances, "grammar")
+
+    def modelled(self, tokens: Sequence[int], levels: Sequence[int]) -> Guess:
+        """A guess of a draft model's, with the levels of what is known of each token."""
+        self.source = "model"
+        expected = self.acceptance.expected
+        return Guess(array("i", tokens), 0, [expected[level] for level in levels], "model")
 
     def observe(self, drafted: int, accepted: int) -> None:
         """Count `drafted` tokens that were verified, the first `accepted` of them right. Chances
@@ -104,9 +117,9 @@ class Drafter:
         whether one was right says how the model cuts text, and nobody else asks that."""
         self.drafted += drafted
         self.accepted += accepted
-        if self._forced:
+        if self.source == "grammar":
             for place in range(min(accepted + 1, drafted)):
-                self._acceptance.observe(FORCED, place < accepted)
+                self.acceptance.observe(FORCED, place < accepted)
 
     def finish(self) -> None:
         """The answer is complete: its tenant's later requests may repeat it."""
@@ -120,7 +133,7 @@ class Drafter:
 
     def _catch_up(self) -> None:
         """Compare each new token with what would have been guessed."""
-        repeats, tokens, acceptance = self._repeats, self._tokens, self._acceptance
+        repeats, tokens, acceptance = self._repeats, self._tokens, self.acceptance
         for position in range(repeats.indexed, len(tokens)):
             matched = repeats.length
             right = repeats.advance()
@@ -141,7 +154,7 @@ class Drafter:
         self._past = self._history.next(context)
 
     def _guess(self, most: int) -> Guess:
-        expected, matched = self._acceptance.expected, self._repeats.length
+        expected, matched = self.acceptance.expected, self._repeats.length
         own = expected[OWN[matched]] if matched else 0.0
         past = expected[PAST[self._run]] if self._past is not None else 0.0
         if max(own, past) < HOPELESS:
@@ -150,5 +163,6 @@ class Drafter:
             tokens, levels, agreed = self._repeats.following(most), OWN, matched
         else:
             tokens = self._history.following(self._tokens[-CONTEXT:], most)
-            levels, agreed = PAST, self._run
-        return Guess(tokens, agreed, self._acceptance.chances(levels, agreed, len(tokens)))
+            levels, agreed, self.source = PAST, self._run, "past"
+        chances = self.acceptance.chances(levels, agreed, len(tokens))
+        return Guess(tokens, agreed, chances, self.source)

@@ -42,7 +42,20 @@ PAST = _levels(_PAST_STARTS, len(_OWN_STARTS))
 """Level of a guess from past answers, by how many of them were right just before."""
 FORCED = len(_OWN_STARTS) + len(_PAST_STARTS)
 """Level of what a grammar leaves no choice about, but how it is cut into tokens."""
-_PRIORS = (*_OWN_PRIORS, *_PAST_PRIORS, 0.9)
+MODEL = FORCED + 1
+"""Level of any token of a draft model's: what is expected before it is asked."""
+_SURE_BOUNDS = (0.4, 0.7, 0.9)
+_SURE_PRIORS = (0.3, 0.5, 0.7, 0.9)
+"""Assumed: a draft model that knows the chances of its own tokens."""
+MODEL_PRIOR = 0.6
+"""Before any was seen: Leviathan et al. found 0.5 to 0.9 for a model and a smaller one like it."""
+_PRIORS = (*_OWN_PRIORS, *_PAST_PRIORS, 0.9, MODEL_PRIOR, *_SURE_PRIORS)
+
+
+def sure(chance: float) -> int:
+    """Level of a token to which the draft model itself gives this chance."""
+    return MODEL + 1 + sum(bound <= chance for bound in _SURE_BOUNDS)
+
 
 STRENGTH = 4.0
 """Observations that the prior weighs as much as."""
