@@ -52,9 +52,24 @@ def sent(kind: str, request: GenerateRequest, *reply: str) -> tuple[str, dict[st
 def test_vllm_is_told_to_go_on_with_the_last_message(kind: str) -> None:
     text, body = sent(kind, chat(partial=SAID, max_tokens=10), "three")
     assert text == "three"
-    assert body["messages"][-1] == {"role": "assistant", "content": "One two "}
+    assert body["messages"][-1] == {"role": "assistant", "content": "One two"}
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
     assert body["max_tokens"] == 8
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (["\n\n", "Next"], "Next"),  # the template cut them off, or they were not sent
+        (["\n", "\n\nNext"], "\nNext"),
+        (["\n\nN", "ext"], "Next"),
+        ([" ", "Next"], "Next"),  # another way to go on: still no space twice
+    ],
+)
+def test_spaces_at_the_joint_are_neither_lost_nor_repeated(reply: list[str], expected: str) -> None:
+    text, body = sent("vllm", chat(partial=Partial(text="One.\n\n", generated=2)), *reply)
+    assert body["messages"][-1]["content"] == "One."
+    assert text == expected
 
 
 @pytest.mark.parametrize("kind", ["llama-server", "ollama"])
@@ -100,6 +115,7 @@ def test_texts_and_tokens_are_simply_longer() -> None:
         (chat(partial=Partial(text="a", tool_calls=True)), "vllm"),
         (chat(partial=Partial(reasoning="hm", generated=1)), "vllm"),
         (chat(partial=Partial(text="  ", generated=1)), "anthropic"),
+        (chat(partial=Partial(text="\n", generated=1)), "vllm"),
         (
             GenerateRequest(request_id="r", model="m", prompt=TokenPrompt((1,)), partial=SAID),
             "vllm",

@@ -5,6 +5,7 @@ import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from tests.fakes.fault_proxy import Fault, FaultProxy
 from tests.fakes.scripted_server import ScriptedServer, delta, stream, usage, whole
@@ -27,9 +28,11 @@ from ai_assistant.protocol.errors import (
     ProviderUnreachable,
     StreamBroken,
     StreamStalled,
+    UnsupportedFeature,
 )
 from ai_assistant.protocol.requests import Sampling
 from ai_assistant.workers.remote.deadlines import Deadlines
+from ai_assistant.workers.remote.refusals import refusal
 
 GREEDY = Sampling(temperature=0.0)
 CALM = Deadlines(connect=2, first_token=20, between_tokens=0.4)
@@ -181,6 +184,31 @@ def test_refusals_have_kinds_that_a_router_can_act_on(
                 assert error.retry_after == 0.25
 
     asyncio.run(run())
+
+
+VLLM, OLLAMA = "BadRequestError", "api_error"
+WORDS = [
+    (400, VLLM, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to '
+     "be set", UnsupportedFeature),
+    (400, OLLAMA, "registry.ollama.ai/library/gemma:2b does not support tools", UnsupportedFeature),
+    (500, "server_error", "tools param requires --jinja flag", UnsupportedFeature),
+    (400, VLLM, "max_tokens=9999 cannot be greater than max_model_len=2048",
+     ContextLengthExceeded),
+    (400, VLLM, "This model's maximum context length is 2048 tokens. However, your prompt contains "
+     "at least 2049 input tokens", ContextLengthExceeded),
+    (404, "NotFoundError", "The model `nope` does not exist. Valid aliases: starter.",
+     ProviderModelMissing),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "kind", "words", "expected"), WORDS)
+def test_servers_words_mean_something_to_a_router(
+    status: int, kind: str, words: str, expected: type[AssistantError]
+) -> None:
+    error = {"message": words, "type": kind, "param": None, "code": status}
+    caught = refusal("far", status, {}, msgspec.json.encode({"error": error}))
+    assert type(caught) is expected
+    assert caught.elsewhere
 
 
 def test_a_whole_answer_does_not_wait_for_figures_that_do_not_come() -> None:

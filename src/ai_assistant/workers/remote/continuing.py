@@ -13,6 +13,9 @@ from ai_assistant.protocol.requests import (
 )
 from ai_assistant.workers.remote.kinds import Continues
 
+_CUT_SPACES: frozenset[Continues] = frozenset({"anthropic", "message"})
+"""Anthropic refuses spaces at the end, and templates such as Llama's cut them off."""
+
 
 def obstacle(request: GenerateRequest, partial: Partial, style: Continues) -> str | None:
     """Why this answer cannot be continued at such a server; None: it can."""
@@ -20,7 +23,7 @@ def obstacle(request: GenerateRequest, partial: Partial, style: Continues) -> st
         return "a function call had begun"
     if request.n > 1:
         return "several answers were asked for"
-    if request.format.kind != "text":
+    if request.format.kind != "text" and not (partial.spelled and style == "template"):
         return "the answer has a fixed format, which would begin anew"
     if isinstance(request.prompt, TextPrompt):
         return None
@@ -31,7 +34,7 @@ def obstacle(request: GenerateRequest, partial: Partial, style: Continues) -> st
         return "this server cannot go on with a message"
     if not partial.text and style != "template":
         return "it broke off while the model was thinking"
-    if style == "anthropic" and not partial.text.strip():
+    if style in _CUT_SPACES and not partial.text.strip():
         return "there is no text yet to go on with"
     return None
 
@@ -61,7 +64,7 @@ def _longer(
         return TextPrompt(prompt.text + partial.text)
     if isinstance(prompt, TokenPrompt):
         return TokenPrompt(prompt.tokens + partial.tokens)
-    text = partial.text.rstrip() if style == "anthropic" else partial.text
+    text = _sent(partial, style)
     last = ChatMessage(role="assistant", content=text, reasoning=partial.reasoning or None)
     variables = prompt.template_variables
     if style == "template":
@@ -71,6 +74,12 @@ def _longer(
     return msgspec.structs.replace(
         prompt, messages=(*prompt.messages, last), template_variables=variables
     )
+
+
+def _sent(partial: Partial, style: Continues) -> str:
+    """The text as it is sent. Where a server or a model's template cuts spaces at its end, it is
+    sent without them: then the model writes them again, whatever the template does."""
+    return partial.text.rstrip() if style in _CUT_SPACES else partial.text
 
 
 class Joint:
@@ -84,7 +93,7 @@ class Joint:
         text = partial.text if partial else ""
         self._known: str = text if style == "prefix-echo" else ""
         self._held: str = ""
-        self._spaces = style == "anthropic" and text != text.rstrip()
+        self._spaces = style in _CUT_SPACES and text != text.rstrip()
         self._tail = text[len(text.rstrip()) :]
 
     @property

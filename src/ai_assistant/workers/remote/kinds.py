@@ -9,9 +9,9 @@ from ai_assistant.protocol.offers import Ability
 Continues = Literal["no", "message", "prefill", "prefix", "prefix-echo", "template", "anthropic"]
 """How a server goes on in the middle of an answer whose beginning is the last message.
 
-`message`: with `continue_final_message` (vLLM, SGLang). `prefill`: without being told
-(llama-server, Ollama). `prefix`: with `prefix` on the message (DeepSeek); `prefix-echo`: the same,
-and it repeats the beginning (Mistral). `template`: with `continue_final_message` in
+`message`: with `continue_final_message`, and no space at the end (vLLM, SGLang). `prefill`: without
+being told (llama-server, Ollama). `prefix`: with `prefix` on the message (DeepSeek); `prefix-echo`:
+the same, and it repeats the beginning (Mistral). `template`: with `continue_final_message` in
 `chat_template_kwargs` (ai-assistant). `anthropic`: without being told, and no space at the end.
 """
 
@@ -48,6 +48,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     max_stops: int = 16
     strict_schema: bool = False
     """`strict` holds only for schemas of a narrow kind; for others it is left out."""
+    spells: bool = False
+    """It tells the tokens of an answer as text with cuts, and goes on behind the very token."""
     free: bool = False
     """Runs on machines that the owner pays for anyway."""
 
@@ -76,6 +78,7 @@ KINDS: dict[str, Kind] = {
         template_variables=True,
         reasoning_back=True,
         regex="guided_regex",
+        spells=True,
         free=True,
     ),
     "vllm": Kind(

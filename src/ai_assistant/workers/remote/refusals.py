@@ -9,6 +9,7 @@ import msgspec
 
 from ai_assistant.protocol.errors import (
     AssistantError,
+    CannotContinue,
     ContextLengthExceeded,
     ProviderFailed,
     ProviderKeyRefused,
@@ -18,6 +19,7 @@ from ai_assistant.protocol.errors import (
     ProviderRateLimited,
     ProviderRejected,
     RequestTooLarge,
+    UnsupportedFeature,
 )
 
 _WORDS = 300
@@ -32,7 +34,15 @@ _TOO_LONG = (
     "too many tokens",
     "exceeds the available context",
     "input is too long",
+    "max_model_len",
 )
+_UNABLE = (
+    "--enable-auto-tool-choice",
+    "--tool-call-parser",
+    "does not support tools",
+    "tools param requires",
+)
+"""It was started, or the model was made, without what was asked for: vLLM, Ollama, llama-server."""
 _NO_MODEL = ("model_not_found", "model not found", "no such model", "does not exist")
 _NO_MONEY = ("insufficient_quota", "credit balance", "insufficient balance", "billing", "credits")
 _BAD_KEY = ("invalid_api_key", "authentication_error", "incorrect api key", "permission_error")
@@ -92,6 +102,10 @@ def _meaning(provider: str, status: int, said: Said, wait: float | None) -> Assi
     text = f"{provider} says: {_shortened(said.message)}" if said.message else ""
     if status in (400, 413, 422, 500) and _names(_TOO_LONG, words):
         return ContextLengthExceeded(text or "The prompt is too long.", param="messages")
+    if status == 400 and CannotContinue.code in said.kind.split():
+        return CannotContinue(text)
+    if status in (400, 500, 501) and _names(_UNABLE, words):
+        return UnsupportedFeature(text)
     if status == 402 or (status in (400, 403, 429) and _names(_NO_MONEY, words)):
         return ProviderOutOfCredit(text or f"The account at {provider} is empty; fill it up.")
     if status in (401, 403) or (status == 400 and _names(_BAD_KEY, words)):
