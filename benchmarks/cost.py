@@ -14,6 +14,7 @@ import json
 import random
 import statistics
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from benchmarks import node
 from benchmarks.cost_trace import (
     ASSUMPTIONS,
     CLOUDS,
+    SORTS,
     SPREAD,
     TOKENS_PER_SECOND,
     Cloud,
@@ -72,7 +74,8 @@ class Local:
         slow = (pace.tpot or 0.0) > 1 / TOKENS_PER_SECOND
         return CandidateFacts(
             name=self.name, place="process", abilities=CHAT, price=Price(input=0, output=0),
-            energy=self.watts / 1000 * KWH / 3600, quality=self.quality, queue=queue, pace=pace,
+            energy=self.watts / 1000 * KWH / 3600 / (crowd + 1), quality=self.quality,
+            queue=queue, pace=pace,
             guess=Pace(), cached_tokens=cached, rest="slower than the target" if slow else "",
         )  # fmt: skip
 
@@ -95,6 +98,13 @@ class Outcome:
     local: int = 0
     met: int = 0
     ttfts: list[float] = field(default_factory=list[float])
+    by_sort: Counter[str] = field(default_factory=Counter[str])
+    """Dollars."""
+
+    def most_saved(self, points: float) -> float:
+        """Percent of its cost that a model of so many points could save, if it cost nothing."""
+        able = sum(self.by_sort[sort.name] for sort in SORTS if sort.quality <= points)
+        return 100 * able / self.dollars
 
 
 def simulate(requests: list[Request], clouds: tuple[Cloud, ...], local: Local | None) -> Outcome:
@@ -110,7 +120,8 @@ def simulate(requests: list[Request], clouds: tuple[Cloud, ...], local: Local | 
 
         able = [facts_of(c, cached(c.model)) for c in clouds if c.quality >= one.sort.quality]
         if local and local.quality >= one.sort.quality:
-            able.insert(0, local.facts(one.at, cached(local.name)))
+            known = cached(local.name)
+            able.insert(0, local.facts(one.at, known + one.said if known else 0))
         ask = Ask(prompt_tokens=one.prompt, answer_tokens=one.answer, abilities=CHAT)
         choice = decide(able, ask, Wishes(objective="cost", max_ttft=one.sort.ttft))
         # Where nobody keeps to the target it goes to the quickest: every request is answered.
@@ -121,6 +132,7 @@ def simulate(requests: list[Request], clouds: tuple[Cloud, ...], local: Local | 
         ttft, tpot = expected.ttft * noise, expected.tpot * noise
         held[one.talk, chosen.name] = one.at
         outcome.dollars += expected.cost or 0.0
+        outcome.by_sort[one.sort.name] += expected.cost or 0.0
         outcome.ttfts.append(ttft)
         outcome.met += ttft <= one.sort.ttft and tpot <= 1 / TOKENS_PER_SECOND
         if here and local:
@@ -209,6 +221,11 @@ def compared(name: str, requests: list[Request], local: Local) -> list[Record]:
             f"{name}: below the same decision with clouds only (${routed.dollars:.2f})",
             more, "%", bar=f"≥ {BAR:g}", holds=more >= BAR,
         ),
+        Record(
+            f"{name}: the most that could be below those: what they take for all that needs no "
+            "better model",
+            routed.most_saved(local.quality), "%",
+        ),
     ]  # fmt: skip
     for who, outcome in (("one model", single), ("clouds", routed), (name, ours)):
         ttfts = sorted(outcome.ttfts)
@@ -227,6 +244,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ROOT / ".bench/models/1b.gguf")
     given = parser.parse_args()
     requests = trace(given.requests, SEED)
+    routed = simulate(requests, CLOUDS, None)
     learned = measured(given.model)
     pace = learned.pace(0)
     here = f"this machine, {given.model.stem}"
@@ -244,8 +262,13 @@ def main() -> None:
             f"{(learned.pace(3).tpot or 0) * 1e3:.1f} ms beside three others; {SLOTS} slots",
             f"{gpu.name}: {MIDDLE:g} points (assumed), speeds of benchmarks/results/gpu-7b.json, "
             "300 W",
-            f"energy: {WATTS:g} W while this machine computes, ${KWH:g} a kWh; the machine itself "
-            "is there anyway and costs nothing",
+            f"energy: {WATTS:g} W while this machine computes, ${KWH:g} a kWh, shared by those who "
+            "compute at the same time; the machine itself is there anyway and costs nothing",
+            "what the clouds alone take: "
+            + ", ".join(
+                f"{name} {100 * dollars / routed.dollars:.1f} %"
+                for name, dollars in routed.by_sort.most_common()
+            ),
             f"local times vary by sigma {NOISE}; a request keeps the pace of its start",
             f"seed {SEED}, {len(requests)} requests; time is simulated, nothing was sent",
         ],

@@ -85,6 +85,8 @@ class Request:
     prompt: int
     known: int
     """Tokens of the prompt that the turn before held already."""
+    said: int
+    """Tokens of the answer to the turn before, behind those."""
     answer: int
 
 
@@ -102,11 +104,11 @@ def trace(count: int, seed: int) -> list[Request]:
 
 def _talk(rng: random.Random, at: float, talk: int) -> Iterator[Request]:
     (sort,) = rng.choices(SORTS, [sort.share for sort in SORTS])
-    known, prompt = 0, _about(rng, sort.prompt)
+    known, said, prompt = 0, 0, _about(rng, sort.prompt)
     for _ in range(rng.randint(*sort.turns)):
         answer = _about(rng, sort.answer)
-        yield Request(at, talk, sort, prompt, known, answer)
-        known = prompt
+        yield Request(at, talk, sort, prompt, known, said, answer)
+        known, said = prompt, answer
         prompt += answer + _about(rng, 60)
         at += answer / 30 + rng.expovariate(1 / THINKING)
 
@@ -131,5 +133,6 @@ ASSUMPTIONS = (
         for one in CLOUDS
     ),
     "points of quality are assumed, as an owner would set them under [routing.quality]",
-    "tokens of all models are counted alike; a cloud caches a prompt's beginning for 5 minutes",
+    "tokens of all models are counted alike; a cloud caches a prompt's beginning for 5 minutes, an "
+    "engine here also what it answered",
 )

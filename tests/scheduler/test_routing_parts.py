@@ -94,6 +94,18 @@ def test_a_longer_conversation_finds_who_had_its_beginning() -> None:
     assert prefixes.held(read(chat("Other " + LONG)).marks, 10.0, kept={}) == {}
 
 
+def test_our_own_engine_also_holds_what_it_answered() -> None:
+    prefixes = Prefixes()
+    for worker in ("near", "far"):
+        prefixes.note(read(chat(LONG)).marks, worker, 0.0)
+    later = read(chat(LONG, "An answer of some words.", "And then?")).marks
+    held = prefixes.held(later, 10.0, kept={"near": 86400.0})
+    assert held == {"near": later[-2].tokens, "far": later[-3].tokens}
+    again = read(chat(LONG, "An answer of some words.", "And then?", "This.", "So?")).marks
+    held = prefixes.held(again, 10.0, kept={"near": 86400.0})
+    assert held["near"] == later[-2].tokens
+
+
 def test_nobody_is_taken_to_hold_what_another_key_asked() -> None:
     prefixes = Prefixes()
     prefixes.note(read(chat(LONG, tenant="ann")).marks, "near", 0.0)
@@ -145,6 +157,18 @@ def test_a_crowd_makes_tokens_slower() -> None:
     for crowd in (1, 4, 2, 8, 1, 4):
         learned.note_pace(0.01 + 0.002 * crowd, crowd)
     assert learned.pace(6).tpot == pytest.approx(0.022, rel=0.01)
+
+
+def test_alone_it_is_as_quick_as_it_was_alone() -> None:
+    """Beside a first other one it loses most, so a line through crowds says little of none."""
+    learned = Learned(reading=True)
+    for crowd, seconds in ((0, 0.03), (3, 0.1), (1, 0.09), (0, 0.03), (3, 0.1), (1, 0.09)):
+        learned.note_pace(seconds, crowd)
+    assert learned.pace(0).tpot == pytest.approx(0.03)
+    assert learned.pace(3).tpot == pytest.approx(0.1, rel=0.15)
+    again = Learned(reading=True)
+    again.restore(learned.state())
+    assert again.pace(0) == learned.pace(0)
 
 
 def test_a_crowd_is_not_taken_for_a_slow_worker() -> None:

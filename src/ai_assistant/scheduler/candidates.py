@@ -39,6 +39,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 0.0
     fallback: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that clients may call it."""
+        return (self.name, *(self.remote.offer.names if self.remote else ()))
+
 
 class Candidates:
     """The node's models, those elsewhere, and the owner's names for sets of them."""
@@ -147,7 +152,8 @@ class Candidates:
             abilities=frozenset({"embeddings"}) if here.model.embedding else _HERE,
             context=here.context or None,
             price=_FREE,
-            energy=self._settings.energy,
+            # Those who compute at the same time share what the machine takes.
+            energy=self._settings.energy / (here.crowd + 1),
             quality=quality,
             quality_guessed=guessed,
             weight=one.weight,

@@ -51,6 +51,11 @@ class Line:
         """The slope of a line that begins at 0; not below 0."""
         return max(self.sums[4] / self.sums[3], 0.0) if self.sums[3] > 0 else 0.0
 
+    def slope_from(self, height: float) -> float:
+        """The slope of a line that begins there; not below 0."""
+        _, sum_x, _, sum_xx, sum_xy = self.sums
+        return max((sum_xy - height * sum_x) / sum_xx, 0.0) if sum_xx > 0 else 0.0
+
     @property
     def middle(self) -> float:
         """The mean `x`."""
@@ -67,6 +72,8 @@ class Learned:
         self._crowded = Line(_CROWDS_DIFFER)
         """How many times as long a first token took beside others."""
         self._tpot = Line(_CROWDS_DIFFER)
+        self._tpot_alone: float | None = None
+        """With nobody else there; it is not what a line through crowds says of no crowd."""
         self._load: float | None = None
 
     def note_first(self, computed: int, seconds: float, crowd: int = 0) -> None:
@@ -82,6 +89,9 @@ class Learned:
     def note_pace(self, seconds: float, crowd: int) -> None:
         """Beside so many others an answer took so long for each token after the first."""
         self._tpot.note(crowd, seconds)
+        if not crowd:
+            old = seconds if self._tpot_alone is None else self._tpot_alone
+            self._tpot_alone = old + _NEWEST * (seconds - old)
 
     def note_load(self, seconds: float) -> None:
         """Loading took so long."""
@@ -90,8 +100,7 @@ class Learned:
 
     def pace(self, crowd: int) -> Pace:
         """What is known, for one more answer beside so many."""
-        found = self._tpot.fit()
-        tpot = found and found[0] + (found[1] or 0.0) * (crowd if found[1] is not None else 0)
+        tpot = self._tpot_beside(crowd)
         first = self._alone()
         if first is None:
             return Pace(tpot=tpot, load=self._load)
@@ -103,6 +112,12 @@ class Learned:
             tpot=tpot,
             load=self._load,
         )
+
+    def _tpot_beside(self, crowd: int) -> float | None:
+        if self._tpot_alone is not None:
+            return self._tpot_alone + self._tpot.slope_from(self._tpot_alone) * crowd
+        found = self._tpot.fit()
+        return found and found[0] + (found[1] or 0.0) * crowd
 
     def _alone(self) -> tuple[float, float | None] | None:
         """Seconds of a first token, and for each token that is read, with nobody else there."""
@@ -119,6 +134,7 @@ class Learned:
             first=self._first.sums,
             crowded=self._crowded.sums,
             tpot=self._tpot.sums,
+            tpot_alone=self._tpot_alone,
             load=self._load,
         )
 
@@ -131,6 +147,8 @@ class Learned:
         ):
             if all(abs(value) < 1e15 for value in sums) and sums[0] >= 0:
                 line.sums = sums
+        if state.tpot_alone is not None and 0 <= state.tpot_alone < 1e6:
+            self._tpot_alone = state.tpot_alone
         if state.load is not None and 0 < state.load < 1e6:
             self._load = state.load
 
@@ -141,4 +159,5 @@ class LearnedState(msgspec.Struct, frozen=True, kw_only=True):
     first: Sums
     crowded: Sums
     tpot: Sums
+    tpot_alone: float | None = None
     load: float | None = None

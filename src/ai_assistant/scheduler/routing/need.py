@@ -1,6 +1,7 @@
 """What a request needs of whoever answers, told by its own words; no tokenizer is asked."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import msgspec
 
@@ -35,6 +36,8 @@ class Mark(msgspec.Struct, frozen=True):
 
     digest: int
     tokens: int
+    answer: bool = False
+    """Its last part is what a model said."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -56,7 +59,7 @@ def read(request: GenerateRequest) -> Reading:
     for part, size in _parts(request):
         digest = hash((digest, part))
         tokens += size
-        marks.append(Mark(digest, tokens))
+        marks.append(Mark(digest, tokens, answer=_role_of(part) == "assistant"))
         if topic is None and _asks(part):
             topic = digest
     return Reading(tokens, tuple(marks), _abilities(request), digest if topic is None else topic)
@@ -126,4 +129,10 @@ def _abilities(request: GenerateRequest) -> frozenset[Ability]:
 
 def _asks(part: object) -> bool:
     """Whether a part of a prompt is a user's turn, or the beginning of a plain prompt."""
-    return not isinstance(part, tuple) or not isinstance(part[0], str) or part[0] == "user"
+    return _role_of(part) in ("user", "")
+
+
+def _role_of(part: object) -> str:
+    """Who says a part of a chat; empty: it is no chat."""
+    first: object = cast("tuple[object, ...]", part)[0] if isinstance(part, tuple) else None
+    return first if isinstance(first, str) else ""

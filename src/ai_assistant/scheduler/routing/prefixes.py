@@ -29,15 +29,17 @@ class Prefixes:
         """Tokens of a prompt that each worker is likely to hold; `kept`: seconds, by worker.
 
         The last part of a prompt is new even if it looks like an old one: an engine computes it.
+        Who keeps what it computed for longer than a cloud does also keeps what it said.
         """
         found: dict[str, int] = {}
-        for mark in marks:
+        for index, mark in enumerate(marks):
             holders = self._known.get(mark.digest)
             if holders is None:
                 break
+            said = marks[index + 1] if index + 1 < len(marks) else mark
             for worker, at in holders.items():
                 if now - at <= kept.get(worker, KEPT_THERE):
-                    found[worker] = mark.tokens
+                    found[worker] = (said if said.answer and worker in kept else mark).tokens
         return {
             worker: int(tokens * self._trust.get(worker, 1.0))
             for worker, tokens in found.items()
