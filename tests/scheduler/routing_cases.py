@@ -61,7 +61,6 @@ wishes = st.builds(
     max_price_per_million=st.none() | st.floats(0, 50),
     max_ttft=st.none() | seconds,
     regions=st.sampled_from([(), ("eu",), ("eu", "us")]),
-    models=st.sampled_from([(), ("cloud/*",), ("small", "a")]),
     budget=st.none() | st.floats(0, 1),
 )
 

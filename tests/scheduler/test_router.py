@@ -21,7 +21,8 @@ from ai_assistant.protocol.errors import AssistantError, ModelNotFound, Provider
 from ai_assistant.protocol.offers import Price
 from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest
 from ai_assistant.protocol.routing import Decision, Served, Wishes
-from ai_assistant.scheduler.router import LimitsTooTight, Router
+from ai_assistant.scheduler.choosing import LimitsTooTight
+from ai_assistant.scheduler.router import Router
 from ai_assistant.scheduler.routing.routes import Member, Route, RoutingSettings
 from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.scheduler.settings import SchedulerSettings

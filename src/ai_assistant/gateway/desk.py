@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from starlette.types import Message, Scope
 
+from ai_assistant.gateway import origin, routing_wishes
 from ai_assistant.gateway.access.access import Access
 from ai_assistant.gateway.chat import complete_chat
 from ai_assistant.gateway.completions import complete_text
@@ -16,7 +17,7 @@ from ai_assistant.gateway.embeddings import embed
 from ai_assistant.gateway.errors import error_body, verdict
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.keys import Caller
-from ai_assistant.gateway.origin import CARRIED, Marked
+from ai_assistant.gateway.origin import Marked
 from ai_assistant.gateway.responses import Responses
 from ai_assistant.gateway.sender import origin_of_line, read_owner
 from ai_assistant.gateway.settings import GatewaySettings
@@ -146,7 +147,8 @@ def _scope(call: Call, owner: Caller) -> Scope:
         "state": {},
         "ai_assistant.request_id": call.request_id,
         "ai_assistant.caller": owner,
-        CARRIED: origin_of_line(call),
+        origin.CARRIED: origin_of_line(call),
+        routing_wishes.CARRIED: read_owner(call.owner).wishes,
     }
 
 

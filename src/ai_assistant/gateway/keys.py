@@ -5,7 +5,6 @@ A key is one line of text, the same in the key file, in the settings and in the 
 Keys that `ai-assistant keys` made are in a file of their own, as hashes.
 """
 
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import takewhile
 
@@ -14,6 +13,7 @@ import msgspec
 from ai_assistant.gateway.key_options import CLASSES, WEIGHTS, read_options
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.requests import Bounds, Priority
+from ai_assistant.protocol.routing import covers
 from ai_assistant.store.keys import NO_LIMITS, Limits, StoredKey
 
 __all__ = [
@@ -70,7 +70,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     def may_use(self, model: str) -> bool:
         """Whether the model is within its scope."""
-        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+        return covers(self.models, model)
 
 
 def secret_of(line: str) -> str:

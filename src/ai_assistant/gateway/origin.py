@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from ai_assistant.gateway.exchange import Exchange
+from ai_assistant.gateway.routing_wishes import wishes_of
 from ai_assistant.gateway.said import both, in_headers, narrower
 from ai_assistant.gateway.urgency import standing
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
@@ -76,5 +77,9 @@ class Marked:
     def _of(self, request: Request) -> Request:
         who = standing(self._exchange)
         return structs.replace(
-            request, tenant=who.tenant, priority=who.priority, origin=origin_of(self._exchange)
+            request,
+            tenant=who.tenant,
+            priority=who.priority,
+            wishes=wishes_of(self._exchange),
+            origin=origin_of(self._exchange),
         )

@@ -2,7 +2,7 @@
 
 A body may hold `"routing": {"objective": "latency", "max_ttft": 2}`, a header
 `X-Routing: objective=latency, max_ttft=2, region=eu`, an address `?explain` or `?explain=run`. The
-body goes before the header. A key's own wishes are in the scope; its limits hold beside these.
+body goes before the header. The scope of a line of a job carries what was wished of the job.
 """
 
 from typing import Annotated, Any
@@ -16,8 +16,8 @@ from ai_assistant.gateway.exchange import Exchange, Header
 from ai_assistant.protocol.routing import Explain, Objective, Served, Wishes, together
 
 HEADER = b"x-routing"
-OF_KEY = "ai_assistant.wishes"
-"""Where in the scope whoever admits a key puts its `Wishes`."""
+CARRIED = "ai_assistant.wishes"
+"""In the scope of a line of a batch: what was wished when the batch was given."""
 TOLD = b"x-ai-assistant-worker, x-ai-assistant-reason, x-ai-assistant-cost, x-ai-assistant-fallback"
 """The headers of answers, for pages that want to read them."""
 _MENTIONED = b'"routing"'
@@ -47,7 +47,7 @@ _decoder = msgspec.json.Decoder(_Body)
 def wishes_of(exchange: Exchange) -> Wishes | None:
     """All of them together; None: there are none. Raises `InvalidRequest`."""
     found = [
-        exchange.scope.get(OF_KEY),
+        exchange.scope.get(CARRIED),
         _of_header(exchange.header(HEADER)),
         _of_body(exchange.raw),
         _of_address(exchange.scope.get("query_string", b"")),

@@ -187,6 +187,8 @@ class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Give the bytes of each token, too."""
     priority: Priority = Priority.NORMAL
     tenant: str = ""
+    wishes: Wishes | None = None
+    """Only models that a key may use and regions count."""
     origin: Origin = Origin()
 
 
@@ -200,4 +202,6 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Of a reranking model: how well each input answers this, as a vector of one number."""
     priority: Priority = Priority.NORMAL
     tenant: str = ""
+    wishes: Wishes | None = None
+    """As of an answer."""
     origin: Origin = Origin()

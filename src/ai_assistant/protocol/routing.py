@@ -1,5 +1,6 @@
 """What a client may wish of whoever answers, and what it is told of who did and why."""
 
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import msgspec
@@ -27,13 +28,18 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     regions: tuple[str, ...] = ()
     """Where it may be computed, in the owner's words; our own engines are always within."""
     models: tuple[str, ...] = ()
-    """The only models that may answer; a `*` at the end stands for any rest. A key's."""
+    """The only models that may answer, as `covers` reads them. A key's."""
     budget: float | None = None
     """Dollars that are left to its key."""
     explain: Explain = ""
 
 
 NO_WISHES = Wishes()
+
+
+def covers(models: tuple[str, ...], *names: str) -> bool:
+    """Whether a key's list has one of the names; `*` stands for any letters, no list has all."""
+    return not models or any(fnmatchcase(name, one) for one in models for name in names)
 
 
 def together(first: Wishes, second: Wishes) -> Wishes:

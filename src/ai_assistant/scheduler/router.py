@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
-from ai_assistant.protocol.errors import (
-    AssistantError,
-    ModelNotFound,
-    ProviderError,
-    RequestError,
-)
+from ai_assistant.protocol.errors import ModelNotAllowed, ModelNotFound, UnsupportedFeature
 from ai_assistant.protocol.purse import Purse
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
-from ai_assistant.protocol.routing import NO_WISHES, Served, Wishes
+from ai_assistant.protocol.routing import NO_WISHES, Served, Wishes, covers, together
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import RemoteSource
-from ai_assistant.scheduler.candidates import Candidate, Candidates, soonest
+from ai_assistant.scheduler.candidates import Candidate, Candidates
+from ai_assistant.scheduler.choosing import NOTHING, ask_for_vectors, first, nobody
 from ai_assistant.scheduler.outlook import Outlook
 from ai_assistant.scheduler.relay import examine, relay
+from ai_assistant.scheduler.routing.facts import Ask
 from ai_assistant.scheduler.routing.prefixes import KEPT_HERE
 from ai_assistant.scheduler.routing.routes import RoutingSettings
 from ai_assistant.scheduler.scheduler import Scheduler
@@ -30,12 +27,6 @@ from ai_assistant.scheduler.weigher import Weigher, Weighing
 if TYPE_CHECKING:  # A node whose models are all here loads no detectors.
     from ai_assistant.policy.examine import Examined
     from ai_assistant.policy.gate import Gate
-
-
-class LimitsTooTight(RequestError):
-    """Nobody keeps to the limits of the request, its key or its route."""
-
-    code = "no_candidate_within_limits"
 
 
 class Router:
@@ -76,9 +67,9 @@ class Router:
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """The answer's pieces, from whoever can give them."""
-        nothing_asked = request.wishes is None and not self._energy
+        nothing_asked = _asks_nothing(request) and not self._energy
         if nothing_asked and self._candidates.plain(request.model) and not self._read(request):
-            return self._scheduler.generate(request)
+            return self._scheduler.generate(_unwished(request))
         return self._routed(request)
 
     def _read(self, request: GenerateRequest) -> bool:
@@ -95,7 +86,7 @@ class Router:
             return
         turns = weighing.turns()
         if not turns:
-            raise _nobody(weighing)
+            raise nobody(request.model, weighing.found, weighing.facts, weighing.choice)
         self._load_meanwhile(weighing)
         pieces = relay(
             request,
@@ -114,17 +105,29 @@ class Router:
         self, request: GenerateRequest, wishes: Wishes
     ) -> "tuple[Weighing, Gate | None, Examined | None]":
         """The decision; with the gate and what it read, where the text could leave."""
-        found = self._candidates.of(request.model)
-        if not found:
-            known = ", ".join(one.model.id for one in self.status().models)
-            raise ModelNotFound(
-                f"The model {request.model!r} is not known here; there is {known}.", param="model"
-            )
+        found = self._named(request.model, wishes)
         away = any(one.remote for one in found)
         gate = self._gate if away or self._read(request) else None
         examined = await examine(request, gate) if gate else None
         weighing = self._weigher.weigh(request, found, wishes, gate=gate, examined=examined)
         return weighing, gate, examined
+
+    def _named(self, name: str, wishes: Wishes) -> list[Candidate]:
+        """Who answers to a name, of those that the key may use: the others do not exist for it."""
+        found = self._candidates.of(name)
+        if not found:
+            known = ", ".join(one.model.id for one in self.status().models)
+            raise ModelNotFound(
+                f"The model {name!r} is not known here; there is {known}.", param="model"
+            )
+        own = [one for one in found if covers(wishes.models, *one.names)]
+        if not own:
+            raise ModelNotAllowed(
+                f"This API key may use none of the models that answer to {name!r}; GET /v1/models "
+                "lists those that it may use.",
+                param="model",
+            )
+        return own
 
     def _load_meanwhile(self, weighing: Weighing) -> None:
         place = weighing.choice.meanwhile
@@ -135,12 +138,20 @@ class Router:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors; another model's would be others, so only the first in order is asked."""
-        if self._candidates.plain(request.model) or self._scheduler.serves(request.model):
+        wishes = request.wishes or NO_WISHES
+        if wishes.explain:
+            raise UnsupportedFeature("explain: only for answers; leave it out.", param="explain")
+        own, request = _asks_nothing(request), structs.replace(request, wishes=None)
+        if own and self._is_here(request.model):
             await self._look(request)
             return await self._scheduler.embed(request)
-        candidate = self._first(request.model)
+        found = self._named(request.model, wishes)
+        limits = self._limited(request.model, wishes)
+        candidate = self._first(request.model, found, limits, ask_for_vectors(request))
         if candidate.remote is None or self._gate is None:
-            return await self._scheduler.embed(structs.replace(request, model=candidate.name))
+            request = structs.replace(request, model=candidate.name)
+            await self._look(request)
+            return await self._scheduler.embed(request)
         from ai_assistant.policy.passage import passage
 
         async with (
@@ -162,12 +173,15 @@ class Router:
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """Only models here show how they read."""
-        if self._candidates.plain(request.model) or self._scheduler.serves(request.model):
+        wishes, request = request.wishes or NO_WISHES, structs.replace(request, wishes=None)
+        if self._is_here(request.model):
             return await self._scheduler.tokenize(request)
-        here = [one for one in self._candidates.of(request.model) if one.remote is None]
+        found = self._named(request.model, wishes)
+        here = [one for one in found if one.remote is None]
         if here:
             return await self._scheduler.tokenize(structs.replace(request, model=here[0].name))
-        candidate = self._first(request.model)
+        scope = Wishes(regions=self._limited(request.model, wishes).regions)
+        candidate = self._first(request.model, found, scope, NOTHING)
         if self._gate is None:
             return await candidate.source.tokenize(request)
         from ai_assistant.policy.passage import passage
@@ -175,14 +189,17 @@ class Router:
         async with passage(self._gate, request, candidate.destination) as outbound:
             return await candidate.source.tokenize(outbound.request)
 
-    def _first(self, name: str) -> Candidate:
-        """The first of the owner's order who works; raises `ProviderError`."""
-        found = self._candidates.of(name)
+    def _is_here(self, name: str) -> bool:
+        """A model here has the name: it goes before others that have it too."""
+        return self._candidates.plain(name) or self._scheduler.serves(name)
+
+    def _limited(self, name: str, wishes: Wishes) -> Wishes:
+        """With the limits of the owner's name."""
+        return together(self._candidates.route(name).limits, wishes)
+
+    def _first(self, name: str, found: list[Candidate], wishes: Wishes, ask: Ask) -> Candidate:
         facts = self._candidates.facts(found, held={}, online=True)
-        for candidate, one in zip(found, facts, strict=True):
-            if not one.rest:
-                return candidate
-        raise _resting(name, "; ".join(f"{one.name}: {one.rest}" for one in facts), found)
+        return first(name, found, facts, wishes, ask)
 
     # The node as a whole.
 
@@ -219,18 +236,11 @@ class Router:
         return self._scheduler.default_model()
 
 
-def _nobody(weighing: Weighing) -> AssistantError:
-    told, name = weighing.why_nobody(), weighing.request.model
-    if any(one.kind == "rest" for one in weighing.choice.refused.values()):
-        return _resting(name, told, weighing.found)
-    return LimitsTooTight(
-        f"Nobody may answer {name} within the limits ({told}). Loosen a limit, or see "
-        "`ai-assistant route`."
-    )
+def _asks_nothing(request: GenerateRequest | EmbedRequest) -> bool:
+    """Nothing but what its key brings along, which changes nothing for a model here."""
+    wishes = request.wishes
+    return wishes is None or structs.replace(wishes, models=(), budget=None) == NO_WISHES
 
 
-def _resting(name: str, told: str, found: Sequence[Candidate]) -> ProviderError:
-    return ProviderError(
-        f"Nobody can be asked for {name} now ({told}). `ai-assistant providers test` says more.",
-        retry_after=soonest(found),
-    )
+def _unwished(request: GenerateRequest) -> GenerateRequest:
+    return structs.replace(request, wishes=None) if request.wishes else request

@@ -46,16 +46,12 @@ class Weighing(msgspec.Struct, frozen=True, kw_only=True):
         """In words."""
         return explained(self.request.model, self.choice, self.facts, self.ask, self.seconds)
 
-    def why_nobody(self) -> str:
-        """Each candidate with what keeps it out."""
-        refused = self.choice.refused
-        return "; ".join(f"{self.facts[at].name}: {one.why}" for at, one in refused.items())
-
     def turns(self) -> list[Turn]:
         """Who is asked, one after the other.
 
         Whom the rules refuse stands at the end: the gate says no, and writes down that it did.
-        Where nobody else is left, so do those who seem unable: they know it better.
+        Where nobody else is left, so do those who seem unable, who know it better, and those for
+        whom the budget is too small: whoever keeps it says so, and until when.
         """
         why = reason(self.choice, self.facts)
         last = len(self.choice.ranked) - 1
@@ -63,7 +59,7 @@ class Weighing(msgspec.Struct, frozen=True, kw_only=True):
             self._turn(ranked, why, final=at == last)
             for at, ranked in enumerate(self.choice.ranked)
         ]
-        kinds = ("rules",) if turns else ("rules", "unable")
+        kinds = ("rules",) if turns else ("rules", "unable", "budget")
         refused = self.choice.refused.items()
         return turns + [
             Turn(candidate=self.found[place], reason=one.why)

@@ -10,6 +10,7 @@ from ai_assistant.gateway.access.limits import (
     Now,
     Share,
     has_budget,
+    money_left,
     request_refusal,
     spending_refusal,
 )
@@ -102,6 +103,13 @@ class Accounts:
             refusal = spending_refusal(share, dollars, now)
             if refusal is not None:
                 raise refusal
+
+    def left(self, caller: Caller) -> float | None:
+        """Dollars that the caller may still spend today and this month; None: as it likes."""
+        now = self.now()
+        found = [money_left(share, now) for share in self.shares(caller)]
+        known = [dollars for dollars in found if dollars is not None]
+        return min(known) if known else None
 
     def hold(self, tenant: str, dollars: float | None) -> "HeldMoney":
         """Lay it aside; raises `BudgetSpent`."""

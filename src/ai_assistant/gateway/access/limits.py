@@ -84,6 +84,15 @@ def spending_refusal(share: Share, dollars: float | None, now: Now) -> BudgetSpe
     return None
 
 
+def money_left(share: Share, now: Now) -> float | None:
+    """Dollars that are neither spent nor laid aside; None: there is no budget."""
+    account, limits = share
+    spent = account.spent(now.day)
+    budgets = zip((limits.dollars_per_day, limits.dollars_per_month), spent, strict=True)
+    left = [budget - gone - account.held for budget, gone in budgets if budget is not None]
+    return max(min(left), 0.0) if left else None
+
+
 def has_budget(limits: Limits) -> bool:
     """Whether its money is limited."""
     return limits.dollars_per_day is not None or limits.dollars_per_month is not None

@@ -1,7 +1,7 @@
 """The node as one caller may use it: its models only, and no more than its limits."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import structs
 
@@ -12,9 +12,12 @@ from ai_assistant.gateway.wanted import let_go
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import ModelNotAllowed
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
+from ai_assistant.protocol.routing import NO_WISHES, Wishes, together
 from ai_assistant.protocol.status import NodeStatus
 from ai_assistant.protocol.worker import Service
 from ai_assistant.scheduler.scheduler import DEFAULT_ALIAS
+
+Request = TypeVar("Request", GenerateRequest, EmbedRequest, TokenizeRequest)
 
 
 class Visit:
@@ -38,9 +41,7 @@ class Visit:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk, None]:
         """The answer's pieces; raises `ModelNotAllowed` and `RateLimited` before the first."""
-        name = self._allowed(request.model)
-        if name != request.model:
-            request = structs.replace(request, model=name)
+        request = self._within(request)
         expected = expected_tokens(request)
         lease = self._let_in(expected)
         prompt, completion, cached, ended = expected, 0, 0, False
@@ -66,9 +67,7 @@ class Visit:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The vectors; raises as `generate` does."""
-        name = self._allowed(request.model)
-        if name != request.model:
-            request = structs.replace(request, model=name)
+        request = self._within(request)
         expected = expected_tokens(request)
         lease = self._let_in(expected)
         taken = expected
@@ -82,10 +81,7 @@ class Visit:
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """How a model that the caller may use reads a prompt."""
-        name = self._allowed(request.model)
-        if name != request.model:
-            request = structs.replace(request, model=name)
-        return await self._service.tokenize(request)
+        return await self._service.tokenize(self._within(request))
 
     def status(self) -> NodeStatus:
         """The node with the models that the caller may use."""
@@ -104,6 +100,20 @@ class Visit:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._service, name)
+
+    def _within(self, request: Request) -> Request:
+        """The request by a name that the caller may use, with what holds for all that answer to it.
+
+        Raises `ModelNotAllowed`.
+        """
+        name, models = self._allowed(request.model), self._caller.models
+        left = self._accounts.left(self._caller)
+        if name != request.model:
+            request = structs.replace(request, model=name)
+        if not models and left is None:
+            return request
+        own = Wishes(models=models, budget=left)
+        return structs.replace(request, wishes=together(own, request.wishes or NO_WISHES))
 
     def _allowed(self, model: str) -> str:
         name = model

@@ -10,6 +10,7 @@ from ai_assistant.scheduler.routing.predict import Prediction, affordable
 
 _ROOM = 0.8
 """A prompt is measured by its characters: one that seems a little too long may yet fit."""
+_UNKNOWN = "its price is unknown, and there is a limit"
 _IN_WORDS = {
     "chat": "chats",
     "text": "plain texts",
@@ -25,7 +26,7 @@ _IN_WORDS = {
 class Refused(msgspec.Struct, frozen=True):
     """Why one must not be asked."""
 
-    kind: Literal["rest", "rules", "unable", "limit"]
+    kind: Literal["rest", "rules", "unable", "limit", "budget"]
     why: str
 
 
@@ -41,6 +42,8 @@ def refusal(one: CandidateFacts, ask: Ask, wishes: Wishes, expected: Prediction)
         return Refused("rest", one.rest)
     if why := _too_slow(one, wishes, expected):
         return Refused("limit", why)
+    if wishes.budget is not None and (why := _unpaid(one, ask, wishes.budget)):
+        return Refused("budget", why)
     return None
 
 
@@ -60,8 +63,6 @@ def _unable(one: CandidateFacts, ask: Ask) -> str:
 
 
 def _elsewhere(one: CandidateFacts, wishes: Wishes) -> str:
-    if wishes.models and not any(_covers(pattern, one.name) for pattern in wishes.models):
-        return "the key may not use it"
     if wishes.regions and one.place != "process" and not _within(one.region, wishes.regions):
         return f"it computes in {one.region or 'a region that is not declared'}"
     return ""
@@ -72,33 +73,31 @@ def _within(region: str, regions: tuple[str, ...]) -> bool:
     return bool(region) and region.casefold() in {one.casefold() for one in regions}
 
 
-def _covers(pattern: str, name: str) -> bool:
-    """`NAME`, `PROVIDER/MODEL`, the model alone, or the beginning of one of them before a `*`."""
-    names = (name, name.partition("/")[2])
-    if pattern.endswith("*"):
-        return any(one.startswith(pattern[:-1]) for one in names if one)
-    return pattern in names and bool(pattern)
-
-
 def too_dear(one: CandidateFacts, ask: Ask, wishes: Wishes) -> str:
     """Whether a limit on money keeps it out."""
-    limit, dollars = wishes.max_price_per_million, most_dollars(wishes)
-    if limit is None and dollars is None:
-        return ""
+    limit, dollars = wishes.max_price_per_million, wishes.max_price
+    if limit is not None:
+        if one.price is None:
+            return _UNKNOWN
+        dearest = max(one.price.input, one.price.output)
+        if dearest > limit:
+            return f"it costs ${dearest:g} per million tokens, more than ${limit:g}"
+    return "" if dollars is None else _unpaid(one, ask, dollars)
+
+
+def _unpaid(one: CandidateFacts, ask: Ask, dollars: float) -> str:
+    """Whether so much does not pay for it."""
     if one.price is None:
-        return "its price is unknown, and there is a limit"
-    dearest = max(one.price.input, one.price.output)
-    if limit is not None and dearest > limit:
-        return f"it costs ${dearest:g} per million tokens, more than ${limit:g}"
-    if dollars is None:
-        return ""
+        return _UNKNOWN
     tokens = affordable(one, ask, dollars)
     # Without a limit on its length an answer is cut where the money ends, but not before the
     # length that is expected.
     wanted = ask.answer_tokens if ask.most_tokens is None else ask.most_tokens
-    if tokens is not None and tokens < wanted:
-        return f"{wanted:,} tokens of answer may cost more than ${dollars:g}"
-    return ""
+    if tokens is None or tokens >= max(wanted, 1):
+        return ""
+    if not wanted:  # vectors
+        return f"its {ask.prompt_tokens:,} tokens may cost more than ${dollars:g}"
+    return f"{wanted:,} tokens of answer may cost more than ${dollars:g}"
 
 
 def _too_slow(one: CandidateFacts, wishes: Wishes, expected: Prediction) -> str:
