@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterable
 
 from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
+from ai_assistant.engine.choosing import Chooser, likeliest
 from ai_assistant.engine.compose import Part
 from ai_assistant.engine.figures import Figures
 from ai_assistant.engine.intake import Intake
@@ -18,11 +19,10 @@ from ai_assistant.engine.passing import Passing
 from ai_assistant.engine.pins import compute as pin
 from ai_assistant.engine.pressure import ease
 from ai_assistant.engine.restraint import Restrained
-from ai_assistant.engine.sampling import Row, Rows, log_probabilities
+from ai_assistant.engine.sampling import Rows
 from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.setup import Parts, build
 from ai_assistant.engine.statistics import Statistics
-from ai_assistant.protocol.chunks import FinishReason, TokenLogprob, TopLogprob
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import (
     Abort,
@@ -69,7 +69,7 @@ class Engine:
         """Prepares the requests beside the loop."""
         self._asked: Move | HandOver | None = None
         """What is to be done between two steps, once all earlier requests are prepared."""
-        self._ends = model.vocabulary.ends
+        self._chooser = Chooser(model)
         self._outbox = Outbox(reports)
         self._aborted = Aborted()
         self._passing = Passing(model, self._outbox, self._aborted, reports)
@@ -356,9 +356,7 @@ class Engine:
         """Tokens for all that are ready; how many."""
         logits = self._logits
         assert logits is not None
-        best: list[int] | None = None
-        if all(_plain(part.sequence) for part in ready):
-            best = logits.argmax(axis=1).tolist()
+        best = likeliest(ready, logits)
         chosen = row = 0
         for part in ready:
             rows = 1 + len(part.draft)
@@ -375,19 +373,11 @@ class Engine:
 
     def _go_on(self, part: Part, rows: Rows, best: list[int] | None) -> int:
         """One new token, and as many more as were guessed right; how many in all."""
-        sequence, draft = part.sequence, part.draft
+        sequence = part.sequence
         if not sequence.first_token_at:
             self._first_token(sequence)
-        right = 0
-        while True:
-            if best is None:
-                token, finish = self._choose_one(sequence, rows[right])
-            else:
-                token, finish = best[right], self._append(sequence, best[right], None)
-            if finish or right == len(draft) or draft[right] != token:
-                break
-            right += 1
-        if draft:
+        right, finish = self._chooser.go_on(part, rows, best)
+        if part.draft:
             self._settle(part, right)
         if finish:
             self._guesses.finish(sequence)
@@ -406,46 +396,11 @@ class Engine:
             self._cache.shrink(sequence.slot, sequence.computed)
         self._guesses.verified(sequence, len(part.draft), right)
 
-    def _choose_one(self, sequence: Sequence, row: Row) -> tuple[int, FinishReason | None]:
-        wanted = sequence.request.logprobs is not None
-        raw = row.copy() if wanted else row
-        token = sequence.sampler.choose(row, sequence.tokens)
-        logprob = self._logprob(sequence, raw, token) if wanted else None
-        return token, self._append(sequence, token, logprob)
-
-    def _append(
-        self, sequence: Sequence, token: int, logprob: TokenLogprob | None
-    ) -> FinishReason | None:
-        """The sequence goes on with `token`; the reason if it ends with it."""
-        sequence.tokens.append(token)
-        sequence.sampler.accept(token)
-        finish: FinishReason | None = None
-        if token in self._ends and not sequence.request.ignore_eos:
-            sequence.output.end_token(token)
-            finish = "stop"
-        elif sequence.output.push(token):
-            finish = "stop"
-        elif len(sequence.tokens) >= sequence.limit:
-            finish = "length"
-        if logprob and not (finish == "stop" and token in self._ends):
-            sequence.output.logprobs.append(logprob)
-        return finish
-
     def _first_token(self, sequence: Sequence) -> None:
         sequence.first_token_at = time.perf_counter()
         self._statistics.prompt_tokens += sequence.prompt_length
         self._statistics.cached_tokens += sequence.cached
         self._residence.saver.checkpoint(sequence)
-
-    def _logprob(self, sequence: Sequence, row: Row, token: int) -> TokenLogprob:
-        count = sequence.request.logprobs or 0
-        chosen, ids, values = log_probabilities(row, token, count)
-        piece = self._model.vocabulary.piece
-        top = tuple(
-            TopLogprob(piece(i).decode("utf-8", "replace"), piece(i), value)
-            for i, value in zip(ids, values, strict=True)
-        )
-        return TokenLogprob(piece(token).decode("utf-8", "replace"), piece(token), chosen, top)
 
     # Report.
 
@@ -471,8 +426,3 @@ class Engine:
                 pin(tokens, self._residence, self._context)
         if self._cold:
             self._cold.pin_only(self._residence.tiers.warm.pinned)
-
-
-def _plain(sequence: Sequence) -> bool:
-    """Its next token is simply the likeliest."""
-    return sequence.sampler.plain_greedy and sequence.request.logprobs is None

@@ -13,9 +13,11 @@ from ai_assistant.engine.speculation.policy import (
     OWN,
     PAST,
     REQUEST_WINDOW,
+    REVISED,
     Acceptance,
 )
 from ai_assistant.engine.speculation.repeats import LONGEST, Repeats
+from ai_assistant.engine.speculation.revision import COPYING, Revision
 
 SLICE = 4_096
 """Tokens of a prompt that one step takes in: under 2 ms."""
@@ -60,8 +62,8 @@ class Drafter:
     else: what is new is noticed, and what was guessed compared with it, at the next call.
     """
 
-    __slots__ = ("_history", "_past", "_prompt", "_repeats", "_run", "_tokens", "acceptance",
-                 "accepted", "drafted", "source")  # fmt: skip
+    __slots__ = ("_history", "_past", "_prompt", "_repeats", "_revision", "_run", "_tokens",
+                 "acceptance", "accepted", "drafted", "source")  # fmt: skip
 
     def __init__(self, tokens: "array[int]", history: History, acceptance: Acceptance) -> None:
         """`history` and `acceptance` are the tenant's. What is there now is the prompt."""
@@ -70,6 +72,7 @@ class Drafter:
         self._history = history
         self.acceptance = Acceptance(acceptance, window=REQUEST_WINDOW)
         self._repeats = Repeats(tokens)
+        self._revision = Revision(tokens)
         self._past: int | None = None
         """The next token by past answers."""
         self._run = 0
@@ -135,6 +138,7 @@ class Drafter:
         """Compare each new token with what would have been guessed."""
         repeats, tokens, acceptance = self._repeats, self._tokens, self.acceptance
         for position in range(repeats.indexed, len(tokens)):
+            self._revise(position)
             matched = repeats.length
             right = repeats.advance()
             if matched:
@@ -148,6 +152,17 @@ class Drafter:
             if self._history:
                 self._look_back(position + 1)
 
+    def _revise(self, position: int) -> None:
+        """Compare the token there with what an edited text would have."""
+        revision, repeats = self._revision, self._repeats
+        if revision.place:
+            right = revision.expected == self._tokens[position]
+            self.acceptance.observe(REVISED[min(revision.run, LONGEST)], right)
+            revision.advance(position)
+        elif repeats.length >= COPYING:
+            revision.follow(repeats.end, repeats.length)
+            revision.advance(position)
+
     def _look_back(self, end: int) -> None:
         """Ask past answers for the token after the first `end` ones."""
         context = self._tokens[max(end - CONTEXT, 0) : end]
@@ -155,12 +170,17 @@ class Drafter:
 
     def _guess(self, most: int) -> Guess:
         expected, matched = self.acceptance.expected, self._repeats.length
+        run = min(self._revision.run, LONGEST)
         own = expected[OWN[matched]] if matched else 0.0
+        revised = expected[REVISED[run]] if self._revision.place else 0.0
         past = expected[PAST[self._run]] if self._past is not None else 0.0
-        if max(own, past) < HOPELESS:
+        best = max(own, revised, past)
+        if best < HOPELESS:
             return NOTHING
-        if own >= past:
+        if best == own:
             tokens, levels, agreed = self._repeats.following(most), OWN, matched
+        elif best == revised:
+            tokens, levels, agreed = self._revision.following(most), REVISED, run
         else:
             tokens = self._history.following(self._tokens[-CONTEXT:], most)
             levels, agreed, self.source = PAST, self._run, "past"
