@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.scheduler.scripted_source import Line, ScriptedSource
 
 from ai_assistant.policy.egress.log import EgressLog
@@ -24,8 +25,10 @@ from ai_assistant.protocol.errors import (
     UnsupportedFeature,
 )
 from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest
+from ai_assistant.protocol.spelling import Spelled
 from ai_assistant.scheduler.candidates import Candidate
-from ai_assistant.scheduler.relay import Turn, relay
+from ai_assistant.scheduler.relay import relay
+from ai_assistant.scheduler.turn import Turn
 
 HIDING = '[unlabelled]\nallow = ["*"]\n[labels.email]\nredact = ["*"]\n'
 
@@ -240,3 +243,107 @@ def test_nobody_who_can_is_said_so(tmp_path: Path) -> None:
     told = Answered(question(), Unable("one"), folder=tmp_path)
     assert isinstance(told.error, UnsupportedFeature)
     assert told.error.message == "It takes no tools."
+
+
+# Leaving.
+
+
+def node_of_ours(name: str, *scripts: list[Line]) -> ScriptedSource:
+    """Another ai-assistant."""
+    made = ScriptedSource(name, *scripts)
+    made._offer = structs.replace(made.offer, kind="ai-assistant")
+    return made
+
+
+FILE = "ab" * 16
+
+
+def spelled(text: str, start: int) -> TokenChunk:
+    """A token as text."""
+    told = Spelled(
+        text=text, cuts=(len(text),), start=start, model=FILE if not start else "",
+        seed=5 if not start else None,
+    )  # fmt: skip
+    return TokenChunk(text=text, spelled=told)
+
+
+def test_who_leaves_is_followed_behind_the_very_token(tmp_path: Path) -> None:
+    last = pieces(tokens=4)
+    first = ScriptedSource("one", [spelled("Once ", 0), spelled("upon ", 1),
+                                   TokenChunk(leaving=""), spelled("NEVER", 2)])  # fmt: skip
+    second = node_of_ours("two", [spelled("a ", 2), spelled("time.", 3), *last])
+    told = Answered(question(), first, second, folder=tmp_path)
+    assert told.error is None
+    assert told.text == "Once upon a time."
+    assert first.asked[0].spell, "somebody else could go on with it"
+    assert not second.asked[0].spell, "nobody could go on with this one"
+    partial = second.asked[0].partial
+    assert partial is not None
+    assert partial.generated == 2
+    assert partial.spelled == Spelled(text="Once upon ", cuts=(5, 5), model=FILE, seed=5)
+    assert all(chunk.spelled is None and chunk.leaving is None for chunk in told.chunks)
+    served = told.chunks[-1].served
+    assert served is not None
+    assert (served.worker, served.before) == ("two", ("one",))
+    assert first.closed == second.closed == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ScriptedSource("cloud", pieces("a", tokens=1)),
+        node_of_ours("broken", [ProviderFailed("no")]),
+        node_of_ours("leaving", [TokenChunk(leaving="")]),
+        node_of_ours("silent", []),
+    ],
+    ids=lambda one: one.offer.provider,
+)
+def test_what_nobody_takes_over_goes_on_where_it_is(other: ScriptedSource, tmp_path: Path) -> None:
+    first = ScriptedSource(
+        "one", [spelled("a", 0), TokenChunk(leaving=""), spelled("b", 1), *pieces(tokens=2)]
+    )
+    told = Answered(question(), first, other, folder=tmp_path)
+    assert told.error is None
+    assert told.text == "ab"
+    assert told.usage.completion_tokens == 2
+
+
+def test_only_the_node_that_is_named_takes_over(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [spelled("a", 0), TokenChunk(leaving="three"), *pieces(tokens=1)])
+    second = node_of_ours("two", pieces("NO", tokens=1))
+    third = node_of_ours("three", pieces("b", tokens=1))
+    told = Answered(question(), first, second, third, folder=tmp_path)
+    assert told.text == "ab"
+    assert second.asked == []
+
+
+def test_a_node_that_asks_is_told_and_looks_for_itself(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [spelled("a", 0), TokenChunk(leaving=""), *pieces(tokens=1)])
+    second = node_of_ours("two", pieces("NO", tokens=1))
+    told = Answered(question(spell=True), first, second, folder=tmp_path)
+    assert [chunk.leaving for chunk in told.chunks] == [None, "", None]
+    assert told.chunks[0].spelled is not None
+    assert second.asked == []
+
+
+def test_placeholders_are_never_told_as_tokens(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [spelled("a", 0), StreamBroken("gone")], place="cloud")
+    second = ScriptedSource("two", pieces("b", tokens=1), place="cloud")
+    told = Answered(question("Write to a@example.org"), first, second, folder=tmp_path,
+                    rules=HIDING)  # fmt: skip
+    assert told.text == "ab"
+    assert second.asked[0].partial is not None
+    assert second.asked[0].partial.spelled is None
+
+
+def test_tokens_whose_text_is_protected_do_not_pass_the_gate(tmp_path: Path) -> None:
+    mail = "jane.roe@example.org"
+    first = ScriptedSource(
+        "one", [spelled(f"It is {mail} ", 0), StreamBroken("gone")], place="cloud"
+    )
+    second = ScriptedSource("two", pieces("indeed", tokens=1), place="cloud")
+    Answered(question(), first, second, folder=tmp_path, rules=HIDING)
+    (asked,) = second.asked
+    assert asked.partial is not None
+    assert asked.partial.spelled is None
+    assert mail not in str(asked)

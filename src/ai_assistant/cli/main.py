@@ -18,7 +18,7 @@ FAMILIES = {
     "batch": "Have many requests answered when there is time.",
     "cache": "Show and clear the KV cache on disk, and pin prompts.",
     "devices": "Show what this machine has, and measure how fast it is.",
-    "move": "Lay a model out anew while it answers.",
+    "move": "Lay a model out anew while it answers, or hand its answers to another node.",
     "plan": "Predict how fast a model would be here.",
     "providers": "Name other servers and clouds that may answer.",
     "route": "Show which model would answer, and why.",

@@ -31,6 +31,7 @@ _lines = msgspec.json.Decoder(_Line)
 @click.argument("model")
 @click.argument("more", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--plan", "-p", "plan", multiple=True, metavar="KEY=VALUE", help="What to change.")
+@click.option("--to", metavar="NODE", help="Another node goes on with the running answers.")
 @click.option(
     "--how",
     type=click.Choice(["auto", "beside", "instead"]),
@@ -44,13 +45,14 @@ def command(
     model: str,
     more: tuple[str, ...],
     plan: tuple[str, ...],
+    to: str | None,
     how: str,
     as_json: bool,
     url: str | None,
     config_file: Path | None,
     api_key_file: Path | None,
 ) -> None:
-    """Lay a model out anew while it answers.
+    """Lay a model out anew while it answers, or hand its answers to another node.
 
     The answers that are being written pause and go on where they were; new requests wait. Keys
     are those of the settings: threads, context, cells, slots, chunk, kv_type, gpu_layers,
@@ -61,17 +63,28 @@ def command(
     meanwhile, or instead of it where memory is short. Where the new plan cannot be loaded, the old
     one goes on.
 
+    With --to the plan stays: the node of that name in providers.toml goes on with the answers that
+    are being written, from the very token where it has the same model file. Clients notice nothing.
+    What the rules keep here, or nobody takes, goes on here.
+
     \b
     Examples:
       ai-assistant move starter --plan threads=4
       ai-assistant move starter --plan context=16384 slots=8
       ai-assistant move mistral-7b --plan gpu_layers=20 --how instead
+      ai-assistant move starter --to desk
     """
-    body = {"plan": _changes((*plan, *more)), "how": how}
+    if to and (plan or more):
+        raise click.UsageError("--to leaves the plan as it is: give one of both.")
     aim = target(url, config_file, api_key_file)
-    with running(aim) as client, bar(f"Moving {model}", quiet=as_json) as tell:
-        result = _move(client, model, body, tell)
-    click.echo(msgspec.json.encode(result) if as_json else told(result))
+    if to:
+        with running(aim) as client:
+            result = _hand_over(client, model, to)
+    else:
+        body = {"plan": _changes((*plan, *more)), "how": how}
+        with running(aim) as client, bar(f"Moving {model}", quiet=as_json) as tell:
+            result = _move(client, model, body, tell)
+    click.echo(msgspec.json.encode(result) if as_json else told(result, to or ""))
 
 
 def _changes(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -102,8 +115,15 @@ def _move(client: Client, model: str, body: dict[str, Any], tell: Tell) -> MoveR
     )
 
 
-def told(result: MoveResult) -> str:
+def _hand_over(client: Client, model: str, to: str) -> MoveResult:
+    path = f"/admin/models/{quote(model, safe='')}/hand-over"
+    return msgspec.convert(client.fetch("POST", path, json={"to": to}, timeout=None), MoveResult)
+
+
+def told(result: MoveResult, to: str = "") -> str:
     """The result in words."""
+    if result.how == "elsewhere":
+        return _told_of_leaving(result, to)
     if not result.sequences:
         return f"{result.model} has the new plan after {result.seconds:.1f} s; nobody was waiting."
     details = [_WAYS[result.how]]
@@ -115,6 +135,15 @@ def told(result: MoveResult) -> str:
         f"{result.model} has the new plan after {result.seconds:.1f} s. {result.sequences} answers "
         f"went on after a pause of {result.paused_seconds:.2f} s ({', '.join(details)})."
     )
+
+
+def _told_of_leaving(result: MoveResult, to: str) -> str:
+    if not result.sequences:
+        return f"{result.model} was answering nobody."
+    words = f"{result.gone} of {result.sequences} answers of {result.model} go on at {to}."
+    if result.gone < result.sequences:
+        words += " The others go on here; the node's log says why."
+    return words
 
 
 _WAYS = {

@@ -1,12 +1,15 @@
 """The engine process: `python -m ai_assistant.engine`, started by the node with pipes."""
 
+import functools
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ai_assistant.engine.channel import Orders, Reports, claim_standard_streams
 from ai_assistant.engine.embedder import Embedder, EmbedIntake
 from ai_assistant.engine.engine import Engine
+from ai_assistant.engine.identity import weights
 from ai_assistant.engine.intake import Intake
 from ai_assistant.engine.kernels import LoadError
 from ai_assistant.engine.loading import load
@@ -56,7 +59,8 @@ def _build(plan: EnginePlan, orders: Orders, reports: Reports) -> Engine | Embed
     if not model.generates:
         raise LoadError("models of this kind do not write text from left to right")
     engine = Engine(plan, model, orders, reports)
-    engine.intake = intake = Intake(model, plan.context_limit)
+    digest = functools.partial(weights, Path(plan.model_path))
+    engine.intake = intake = Intake(model, plan.context_limit, digest)
     orders.start(intake.prepare)
     engine.warm_up(intake.pinned(plan.pins))
     return engine

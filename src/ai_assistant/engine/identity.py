@@ -5,6 +5,7 @@ the same shape, nor other position scaling; states between kernels of different 
 promised to fit either (engine research, A5).
 """
 
+import functools
 import os
 from hashlib import blake2b
 from pathlib import Path
@@ -34,12 +35,30 @@ def fingerprint(plan: EnginePlan, model: Model) -> bytes:
 def contents(path: Path) -> bytes:
     """A digest of a file's size, time of change and samples spread over all of it: reading the
     whole of a large file would take longer than loading it."""
-    digest = blake2b(digest_size=16)
     facts = path.stat()
-    digest.update(f"{facts.st_size} {facts.st_mtime_ns}".encode())
-    step = max(facts.st_size // SAMPLES, SAMPLE_BYTES)
+    return _digests(path, facts.st_size, facts.st_mtime_ns)[0]
+
+
+def weights(path: Path) -> str:
+    """The same without the time of change, as 32 hexadecimal digits: a copy on another machine has
+    the same. Empty where the file cannot be read any more."""
+    try:
+        facts = path.stat()
+        return _digests(path, facts.st_size, facts.st_mtime_ns)[1].hex()
+    except OSError:
+        return ""
+
+
+@functools.lru_cache(maxsize=4)
+def _digests(path: Path, size: int, changed: int) -> tuple[bytes, bytes]:
+    here, anywhere = blake2b(digest_size=16), blake2b(digest_size=16)
+    here.update(f"{size} {changed}".encode())
+    anywhere.update(f"{size}".encode())
+    step = max(size // SAMPLES, SAMPLE_BYTES)
     with path.open("rb") as file:
-        for start in range(0, facts.st_size, step):
+        for start in range(0, size, step):
             file.seek(start)
-            digest.update(file.read(SAMPLE_BYTES))
-    return digest.digest()
+            sample = file.read(SAMPLE_BYTES)
+            here.update(sample)
+            anywhere.update(sample)
+    return here.digest(), anywhere.digest()

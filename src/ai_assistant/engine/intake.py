@@ -1,8 +1,11 @@
 """From a request to sequences: template, tokens, limits, grammar. Runs beside the loop."""
 
+import random
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+
+from msgspec import structs
 
 from ai_assistant.engine.channel import Asked
 from ai_assistant.engine.kernels import Model
@@ -10,6 +13,7 @@ from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.reading import known_tokens, read
 from ai_assistant.engine.sampling import Sampler
 from ai_assistant.engine.sequence import Prepared, Sequence, length_limit, replay
+from ai_assistant.engine.spelling import Names, Speller, tokens_of
 from ai_assistant.engine.text.formats import OutputParser, Plain, choose_parser
 from ai_assistant.engine.text.grammar import output_grammar
 from ai_assistant.engine.text.mask import TokenMask
@@ -45,7 +49,12 @@ _DEFAULTS = {
 class Intake:
     """Prepares the requests for one model."""
 
-    def __init__(self, model: Model, context_limit: int) -> None:
+    def __init__(
+        self, model: Model, context_limit: int, digest: Callable[[], str] = lambda: ""
+    ) -> None:
+        """`digest`: of the model's file, for answers that go from node to node."""
+        self._digest = digest
+        self._names = Names(model.vocabulary)
         self._vocabulary = vocabulary = model.vocabulary
         self.limit = context_limit
         """Tokens of one sequence."""
@@ -104,8 +113,10 @@ class Intake:
     def _sequences(self, request: GenerateRequest) -> list[Sequence]:
         text, tokens = self._tokens(request.prompt)
         self._check_length(tokens)
-        if request.partial is not None and request.partial.tokens:
+        if request.partial is not None and (request.partial.tokens or request.partial.spelled):
             return self._from_the_middle(request, text, tokens)
+        if request.spell and request.sampling.seed is None:
+            request = _seeded(request, random.getrandbits(31))
         return self._choices(request, text, {n: array("i", tokens) for n in range(request.n)})
 
     def again(
@@ -123,7 +134,11 @@ class Intake:
         assert partial
         if request.n > 1:
             raise InvalidRequest("Only one answer can be continued.", param="n")
-        answer = known_tokens(partial.tokens, self._vocabulary, "partial")
+        if partial.spelled:
+            answer = tokens_of(partial.spelled, self._names, self._digest)
+            request = _seeded(request, partial.spelled.seed)
+        else:
+            answer = known_tokens(partial.tokens, self._vocabulary, "partial")
         self._check_length(prompt + answer)
         made = self._choices(request, text, {0: prompt})
         replay(made[0], answer)
@@ -148,10 +163,17 @@ class Intake:
                     self._parser(chat, text),
                     request.stop,
                     one_call=chat is not None and not chat.parallel_tool_calls,
+                    speller=self._speller(request),
                 ),
             )
             for index, tokens in prompts.items()
         ]
+
+    def _speller(self, request: GenerateRequest) -> Speller | None:
+        if not request.spell or request.n > 1:
+            return None
+        self._names.begin()
+        return Speller(self._names, self._digest(), request.sampling.seed)
 
     def _mask(
         self, request: GenerateRequest, chat: ChatPrompt | None, text: str
@@ -200,3 +222,8 @@ class Intake:
             if values[name] is None:
                 values[name] = recommended
         return Sampling(**values)
+
+
+def _seeded(request: GenerateRequest, seed: int | None) -> GenerateRequest:
+    """With these random numbers, whatever node goes on with them."""
+    return structs.replace(request, sampling=structs.replace(request.sampling, seed=seed))

@@ -1,6 +1,7 @@
 """The text side of one sequence: from tokens to what the client may see, not sent yet."""
 
 from ai_assistant.engine.kernels import Vocabulary
+from ai_assistant.engine.spelling import Speller
 from ai_assistant.engine.text.formats import OutputParser
 from ai_assistant.engine.text.formats.pieces import Piece, Reasoning, Text
 from ai_assistant.engine.text.stream import StopFinder, Utf8Stream
@@ -27,6 +28,7 @@ class TextOutput:
         stops: tuple[str, ...],
         *,
         one_call: bool = False,
+        speller: Speller | None = None,
     ) -> None:
         """`one_call`: the answer ends with its first complete tool call."""
         self._vocabulary = vocabulary
@@ -38,6 +40,7 @@ class TextOutput:
         self._reasoning: list[str] = []
         self._calls: list[ToolCallDelta] = []
         self._stopped = False
+        self._speller = speller
         self.logprobs: list[TokenLogprob] = []
         self.reasoning_tokens = 0
 
@@ -50,6 +53,8 @@ class TextOutput:
         """Add a token; True when a stop string or the only call wanted ended the text."""
         vocabulary = self._vocabulary
         piece = vocabulary.piece(token)
+        if self._speller:
+            self._speller.push(token)
         if token in vocabulary.control and not self._wanted(piece):
             return False
         text = self._utf8.feed(piece)
@@ -122,9 +127,16 @@ class TextOutput:
             usage=usage,
             timings=timings,
             stop=stop,
+            spelled=self._speller.take() if self._speller and not finish else None,
         )
         self._text.clear()
         self._reasoning.clear()
         self._calls.clear()
         self.logprobs.clear()
         return chunk
+
+    def forget(self) -> None:
+        """What is there was sent before, by whoever began the answer."""
+        self.take(0)
+        if self._speller:
+            self._speller.skip()

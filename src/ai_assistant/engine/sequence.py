@@ -97,7 +97,7 @@ def replay(sequence: Sequence, answer: "array[int]") -> None:
         sequence.tokens.append(token)
         sequence.sampler.accept(token)
         sequence.output.push(token)
-    sequence.output.take(sequence.index)
+    sequence.output.forget()
 
 
 class Prepared(msgspec.Struct, frozen=True):

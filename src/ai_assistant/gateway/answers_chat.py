@@ -51,11 +51,22 @@ class ChatAnswer(OpenAIAnswer):
     """The answer to one chat request, whole or as events."""
 
     def __init__(
-        self, head: Head, *, n: int, logprobs: bool, include_usage: bool, timings: bool
+        self,
+        head: Head,
+        *,
+        n: int,
+        logprobs: bool,
+        include_usage: bool,
+        timings: bool,
+        spell: bool = False,
     ) -> None:
-        book = Book(requests=1, n=n)
         super().__init__(
-            book, head, "chat.completion.chunk", include_usage=include_usage, timings=timings
+            Book(requests=1, n=n),
+            head,
+            "chat.completion.chunk",
+            include_usage=include_usage,
+            timings=timings,
+            spell=spell,
         )
         self._head = head
         self._choices = [_Choice() for _ in range(n)]

@@ -37,10 +37,15 @@ class CompletionAnswer(OpenAIAnswer):
         logprobs: bool,
         include_usage: bool,
         timings: bool,
+        spell: bool = False,
     ) -> None:
-        book = Book(requests=len(echoes), n=n)
         super().__init__(
-            book, head, "text_completion", include_usage=include_usage, timings=timings
+            Book(requests=len(echoes), n=n),
+            head,
+            "text_completion",
+            include_usage=include_usage,
+            timings=timings,
+            spell=spell,
         )
         self._head = head
         self._choices = [_Choice(echo) for echo in echoes for _ in range(n)]

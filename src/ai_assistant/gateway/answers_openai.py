@@ -7,6 +7,7 @@ import msgspec
 from ai_assistant.gateway.answers import DONE, EVENT_STREAM, SSE_COMMENT, Book, Head
 from ai_assistant.gateway.errors import error_body
 from ai_assistant.gateway.feed import Piece
+from ai_assistant.gateway.wire_nodes import told_to_node
 from ai_assistant.protocol.errors import AssistantError
 
 encode = msgspec.json.Encoder().encode
@@ -19,8 +20,17 @@ class OpenAIAnswer:
     ping = SSE_COMMENT
 
     def __init__(
-        self, book: Book, head: Head, chunk_kind: str, *, include_usage: bool, timings: bool
+        self,
+        book: Book,
+        head: Head,
+        chunk_kind: str,
+        *,
+        include_usage: bool,
+        timings: bool,
+        spell: bool = False,
     ) -> None:
+        """`spell`: a node asks, which wants the tokens too."""
+        self._spell = spell
         self.book = book
         self._include_usage = include_usage
         self._timings = timings
@@ -55,7 +65,10 @@ class OpenAIAnswer:
         raise NotImplementedError(type(self))
 
     def _event(self, piece: Piece) -> bytes:
-        event = self._prefix + encode(self.choice(piece))
+        choice = self.choice(piece)
+        if self._spell:
+            choice |= told_to_node(piece.chunk)
+        event = self._prefix + encode(choice)
         if piece.chunk.usage is not None and (told := self.book.told()):
             return event + b"]," + encode(told)[1:-1] + self._suffix[1:]
         return event + self._suffix

@@ -37,4 +37,5 @@ def _answer(wire: ChatBody, request: GenerateRequest, tier: str | None) -> ChatA
         logprobs=bool(wire.logprobs),
         include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
         timings=bool(wire.timings),
+        spell=request.spell,
     )

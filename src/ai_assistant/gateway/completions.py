@@ -37,5 +37,6 @@ async def complete_text(exchange: Exchange, service: Service) -> None:
         logprobs=to_logprobs(wire) is not None,
         include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
         timings=bool(wire.timings),
+        spell=requests[0].spell,
     )
     await reply(exchange, service, requests, answer, stream=bool(wire.stream))

@@ -17,6 +17,7 @@ from ai_assistant.gateway.wire_messages import (
     to_message,
     to_tools,
 )
+from ai_assistant.gateway.wire_nodes import for_node
 from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.requests import ChatPrompt, GenerateRequest
 
@@ -57,7 +58,7 @@ def to_request(
     wire: ChatBody, *, request_id: str, model: str, standing: Standing
 ) -> GenerateRequest:
     """What is asked; raises `RequestError` that names the field at fault."""
-    return GenerateRequest(
+    request = GenerateRequest(
         request_id=request_id,
         model=model,
         prompt=to_prompt(wire),
@@ -72,6 +73,7 @@ def to_request(
         weight=standing.weight,
         ignore_eos=bool(wire.ignore_eos),
     )
+    return for_node(request, wire.ai_assistant)
 
 
 def to_prompt(wire: ChatBody) -> ChatPrompt:

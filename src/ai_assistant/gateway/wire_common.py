@@ -10,6 +10,7 @@ import msgspec
 
 from ai_assistant.gateway.decoding import portable
 from ai_assistant.gateway.errors import invalid
+from ai_assistant.gateway.wire_nodes import NodeFields
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.requests import OutputFormat, Sampling
 
@@ -73,6 +74,7 @@ class CommonFields(msgspec.Struct):
     service_tier: str | None = None
     ignore_eos: bool | None = None
     timings: bool | None = None
+    ai_assistant: NodeFields | None = None
 
     def sampling(self) -> Sampling:
         """How the next token is drawn."""

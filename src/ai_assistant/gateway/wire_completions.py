@@ -8,6 +8,7 @@ from ai_assistant.gateway.decoding import decode
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.gateway.keys import Standing
 from ai_assistant.gateway.wire_common import Candidates, CommonFields, token_limit
+from ai_assistant.gateway.wire_nodes import for_node
 from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.requests import GenerateRequest, TextPrompt, TokenPrompt
 
@@ -58,6 +59,8 @@ def to_requests(
         weight=standing.weight,
         ignore_eos=bool(wire.ignore_eos),
     )
+    if len(prompts) == 1:
+        return [for_node(first, wire.ai_assistant)]
     others = enumerate(prompts[1:], start=1)
     replace = msgspec.structs.replace
     return [first, *(replace(first, request_id=f"{request_id}-{i}", prompt=p) for i, p in others)]

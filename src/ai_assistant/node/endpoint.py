@@ -16,12 +16,14 @@ from ai_assistant.devices.source import ThisMachine
 from ai_assistant.gateway.access.access import Access
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.desk import Desk
+from ai_assistant.gateway.handing_over import hand_over_routes
 from ai_assistant.gateway.moves import move_routes
 from ai_assistant.gateway.power import power_routes
 from ai_assistant.gateway.server import serve
 from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.jobs.network import HostNetwork
 from ai_assistant.node.signals import Signals
+from ai_assistant.scheduler.leaving import HandOver, hand_all_on
 from ai_assistant.scheduler.mover import Mover
 from ai_assistant.scheduler.router import Router
 from ai_assistant.scheduler.scheduler import Scheduler
@@ -49,6 +51,7 @@ class Endpoint:
         self._settings = settings
         self._mover = mover
         self._access = access
+        self._hand_over = HandOver(scheduler, router.nodes)
         self._power = power
         self._folder = places.data_dir(settings)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -66,6 +69,7 @@ class Endpoint:
         if resume:
             await self._jobs.resume()
         putting_down = asyncio.create_task(self._put_down_jobs(signals.stop))
+        handing_on = asyncio.create_task(self._hand_on(signals.stop))
         serving = asyncio.create_task(
             serve(
                 app,
@@ -79,7 +83,7 @@ class Endpoint:
         await asyncio.wait([serving, hurry], return_when=asyncio.FIRST_COMPLETED)
         signals.stop.set()
         await self._stop_models(hurry)
-        await putting_down
+        await asyncio.gather(putting_down, handing_on)
         hurry.cancel()
         if not serving.done():
             serving.cancel()
@@ -93,6 +97,7 @@ class Endpoint:
         mounts = [
             *console_routes(Conversations(self._folder), _look(settings)),
             *move_routes(self._mover, settings.server),
+            *hand_over_routes(self._hand_over.hand_over, settings.server),
             *power_routes(power.look, power.change, settings.server),
         ]
         return build_app(
@@ -103,6 +108,11 @@ class Endpoint:
         """Lines of batches are not waited for: they are done again."""
         await stop.wait()
         await self._jobs.stop()
+
+    async def _hand_on(self, stop: asyncio.Event) -> None:
+        """Another node goes on with the answers, where one can; clients hear them through here."""
+        await stop.wait()
+        hand_all_on(one.worker for one in self._scheduler.loaded())
 
     async def _stop_models(self, hurry: asyncio.Task[bool]) -> None:
         """Let engines finish what they have, until somebody is in a hurry."""

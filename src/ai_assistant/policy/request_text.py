@@ -16,8 +16,11 @@ from ai_assistant.protocol.requests import Origin, Partial, ToolCall
 
 R = TypeVar("R", bound=msgspec.Struct)
 
-_UNREAD = frozenset({"request_id", "model", "role", "kind", "mode", "tenant", "priority", "origin"})
-"""Fields whose values come from lists of known words, or never leave."""
+_UNREAD = frozenset(
+    {"request_id", "model", "role", "kind", "mode", "tenant", "priority", "origin", "cuts"}
+)
+"""Fields whose values come from lists of known words, or never leave, or only tell where a text is
+cut that is read itself."""
 _JSON = {(ToolCall, "arguments")}
 _LARGE = 10**6
 
@@ -79,6 +82,8 @@ class _Walk:
             after = self._field(value, name, before, voice)
             if after is not before:
                 changed[name] = after
+        if changed and isinstance(value, Partial):
+            changed["spelled"] = None  # the cuts were those of another text
         return msgspec.structs.replace(value, **changed) if changed else value
 
     def _field(self, owner: msgspec.Struct, name: str, value: object, voice: str) -> object:

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from ai_assistant.protocol.routing import Served
+from ai_assistant.protocol.spelling import Spelled
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -72,6 +73,11 @@ class TokenChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With `finish`: the stop string that was found, if one was."""
     served: Served | None = None
     """Who answers: in the first piece and in the last; put in by the scheduler."""
+    spelled: Spelled | None = None
+    """The tokens behind the text so far, those of earlier pieces left out; for who asked for it."""
+    leaving: str | None = None
+    """Whoever writes this wants to hand the answer on, to the provider of that name, empty: to any.
+    It goes on itself where nobody takes it. Such a piece has no text."""
 
 
 class Tokenization(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -24,8 +24,9 @@ class MoveResult(msgspec.Struct, frozen=True, kw_only=True):
     """How it went. Times in seconds."""
 
     model: str
-    how: Literal["in place", "beside", "instead"]
-    """`in place`: the weights stayed where they were."""
+    how: Literal["in place", "beside", "instead", "elsewhere"]
+    """`in place`: the weights stayed where they were. `elsewhere`: the answers alone went, to
+    another node."""
     seconds: float
     """In all; the streams went on for most of it."""
     load_seconds: float = 0.0
@@ -37,6 +38,17 @@ class MoveResult(msgspec.Struct, frozen=True, kw_only=True):
     """Of them with their KV cells; the others were computed again."""
     bytes: int = 0
     """Handed over through a file."""
+    gone: int = 0
+    """Of the sequences those that go on at another node."""
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of running answers that were offered to another node."""
+
+    gone: int
+    """They go on there; this node only passes them on to their clients."""
+    stayed: int
+    """Nobody took them, or nobody could be asked: the node's log says why."""
 
 
 class Want(msgspec.Struct, frozen=True, kw_only=True):

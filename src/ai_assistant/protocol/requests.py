@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from ai_assistant.protocol.routing import Wishes
+from ai_assistant.protocol.spelling import Spelled
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +107,8 @@ class Partial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens so far; they count against `max_tokens`."""
     tokens: tuple[int, ...] = ()
     """Their ids, where they are known: of the same model they continue exactly."""
+    spelled: Spelled | None = None
+    """The same for another node: of the same model it finds the ids."""
 
 
 class Priority(IntEnum):
@@ -168,6 +171,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Go on after the end token, to `max_tokens`: for benchmarks."""
     partial: Partial | None = None
     """Yield only what comes after this; who cannot raises `CannotContinue`."""
+    spell: bool = False
+    """Tell the tokens of each piece too, and of leaving: somebody else may go on with this."""
     wishes: Wishes | None = None
     """What the client, or its key, wishes of whoever answers."""
     origin: Origin = Origin()

@@ -13,10 +13,11 @@ from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, Tokeni
 from ai_assistant.protocol.routing import NO_WISHES, Served, Wishes, covers, together
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
 from ai_assistant.protocol.worker import RemoteSource
+from ai_assistant.scheduler.asking import examine
 from ai_assistant.scheduler.candidates import Candidate, Candidates
 from ai_assistant.scheduler.choosing import NOTHING, ask_for_vectors, first, nobody
 from ai_assistant.scheduler.outlook import Outlook
-from ai_assistant.scheduler.relay import examine, relay
+from ai_assistant.scheduler.relay import relay
 from ai_assistant.scheduler.routing.facts import Ask
 from ai_assistant.scheduler.routing.prefixes import KEPT_HERE
 from ai_assistant.scheduler.routing.routes import RoutingSettings
@@ -57,6 +58,11 @@ class Router:
     def unknown_names(self) -> dict[str, list[str]]:
         """Of each route the models that nobody here or elsewhere has."""
         return self._candidates.unknown()
+
+    def nodes(self, name: str) -> list[str]:
+        """The other nodes of ours that answer to a name, as the settings call them."""
+        offers = [one.remote.offer for one in self._candidates.of(name) if one.remote]
+        return [offer.provider for offer in offers if offer.kind == "ai-assistant"]
 
     @property
     def outlook(self) -> Outlook:

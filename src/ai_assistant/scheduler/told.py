@@ -3,17 +3,25 @@
 from msgspec import structs
 
 from ai_assistant.protocol.chunks import TokenChunk, Usage
+from ai_assistant.protocol.errors import Reached
 from ai_assistant.protocol.requests import GenerateRequest, Partial
+from ai_assistant.protocol.spelling import Spelled, Spelling
 
 
 class Told:
-    """One answer's."""
+    """One answer's, behind what its request brings along of an earlier node."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: GenerateRequest) -> None:
+        self._base = request.partial or Partial()
+        self._spelling = Spelling(self._base.spelled)
+        # Of what was said before only the text is known: then of the whole, too.
+        self._nameless = bool(self._base.generated and not self._base.spelled)
+        self._aligned = True
         self.text = ""
         self.reasoning = ""
         self.tool_calls = False
         self.tokens = 0
+        """Of those who have gone."""
         self.began = False
 
     def note(self, chunk: TokenChunk) -> None:
@@ -21,21 +29,39 @@ class Told:
         self.text += chunk.text
         self.reasoning += chunk.reasoning
         self.tool_calls = self.tool_calls or bool(chunk.tool_calls)
-        self.began = self.began or bool(chunk.text or chunk.reasoning or chunk.tool_calls)
+        if chunk.text or chunk.reasoning or chunk.tool_calls:
+            self.began = True
+            self._aligned = chunk.spelled is not None
+        if chunk.spelled:
+            self._spelling.add(chunk.spelled)
+
+    def gone(self, reached: Reached) -> int:
+        """Whoever spoke has gone, having said so much by its own count; tokens by the best one."""
+        before = self.tokens
+        spelled = self._spelled()
+        known = len(spelled.cuts) - self._base.generated if spelled else 0
+        self.tokens = known if spelled else self.tokens + reached.tokens
+        return max(self.tokens - before, 0)
 
     def rest_of(self, request: GenerateRequest) -> GenerateRequest:
         """What is still to be asked for."""
         if not self.began:
             return request
+        base, spelled = self._base, self._spelled()
         return structs.replace(
             request,
             partial=Partial(
-                text=self.text,
-                reasoning=self.reasoning,
-                tool_calls=self.tool_calls,
-                generated=self.tokens,
+                text=base.text + self.text,
+                reasoning=base.reasoning + self.reasoning,
+                tool_calls=base.tool_calls or self.tool_calls,
+                generated=len(spelled.cuts) if spelled else base.generated + self.tokens,
+                spelled=spelled,
             ),
         )
+
+    def _spelled(self) -> Spelled | None:
+        """All tokens that the client's text stands for; None where they are not known."""
+        return self._spelling.whole() if self._aligned and not self._nameless else None
 
     def whole(self, chunk: TokenChunk) -> TokenChunk:
         """The last piece's usage, of all that the client has: the earlier tokens were answer here
@@ -46,7 +72,7 @@ class Told:
             chunk.usage,
             prompt_tokens=max(chunk.usage.prompt_tokens - self.tokens, 0),
             completion_tokens=chunk.usage.completion_tokens + self.tokens,
-            estimated=True,
+            estimated=not self._spelling.known,
         )
         return structs.replace(chunk, usage=usage)
 

@@ -10,7 +10,6 @@ from msgspec import structs
 from ai_assistant.protocol.requests import GenerateRequest
 from ai_assistant.protocol.routing import Decision, Wishes, together
 from ai_assistant.scheduler.candidates import Candidate, Candidates
-from ai_assistant.scheduler.relay import Ended, Turn
 from ai_assistant.scheduler.routing.decide import Choice, Ranked, decide
 from ai_assistant.scheduler.routing.facts import Ask, CandidateFacts
 from ai_assistant.scheduler.routing.limits import most_dollars
@@ -19,6 +18,7 @@ from ai_assistant.scheduler.routing.need import Reading, ask_of, read
 from ai_assistant.scheduler.routing.predict import affordable
 from ai_assistant.scheduler.routing.prefixes import Prefixes
 from ai_assistant.scheduler.routing.words import explained, reason
+from ai_assistant.scheduler.turn import Ended, Turn
 
 if TYPE_CHECKING:  # A node whose models are all here loads no detectors.
     from ai_assistant.policy.examine import Examined

@@ -1,7 +1,7 @@
 """The answers to what an engine was asked: who waits for what, and what has come for whom."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TypeVar
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
@@ -27,7 +27,7 @@ class Answers:
         """Somebody waits for one."""
         return bool(self._waiting)
 
-    async def stream(self, request_id: str, order: Order) -> AsyncIterator[TokenChunk]:
+    async def stream(self, request_id: str, order: Order) -> AsyncGenerator[TokenChunk, None]:
         """The pieces up to the one that carries `usage`; closing the iterator aborts the order."""
         answers = self._open(request_id, order)
         done = False
@@ -70,6 +70,15 @@ class Answers:
                 self._hand_over(request_id, tokenization)
             case Failed(request_id, error):
                 self._hand_over(request_id, from_info(error))
+
+    def put(self, request_id: str, chunk: TokenChunk) -> None:
+        """A piece that is not the engine's, behind those that have come."""
+        self._hand_over(request_id, chunk)
+
+    @property
+    def count(self) -> int:
+        """Of those that somebody waits for."""
+        return len(self._waiting)
 
     def fail(self, error: AssistantError) -> None:
         """Nothing more comes: whoever waits gets this."""

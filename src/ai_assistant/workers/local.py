@@ -1,8 +1,9 @@
 """Tokens from this machine: one engine process for one model."""
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from msgspec import structs
 
@@ -10,6 +11,7 @@ from ai_assistant.engine.changes import Depth, depth
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import (
     AssistantError,
+    CannotContinue,
     ModelLoadFailed,
     ModelLoading,
     Overloaded,
@@ -35,13 +37,19 @@ from ai_assistant.protocol.frames import (
     Tokenize,
     Tokenized,
 )
-from ai_assistant.protocol.moves import How, MoveResult, MoveStep
+from ai_assistant.protocol.moves import How, Left, MoveResult, MoveStep
 from ai_assistant.protocol.power import Restraint
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
+from ai_assistant.protocol.requests import (
+    EmbedRequest,
+    GenerateRequest,
+    Partial,
+    TokenizeRequest,
+)
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelStatus, PlanStatus
 from ai_assistant.workers import moving
 from ai_assistant.workers.answers import Answers
 from ai_assistant.workers.engine_process import EngineProcess
+from ai_assistant.workers.leaving import Leaving, left
 from ai_assistant.workers.lifecycle import Lifecycle
 from ai_assistant.workers.limits import Limits
 from ai_assistant.workers.line import Line
@@ -78,6 +86,7 @@ class LocalWorker:
         self._in_use = PlanInUse(plan, told, smaller)
         self._limits = Limits(self.line, self._lifecycle)
         self._answers = Answers(self.line, self._lifecycle)
+        self._leaving = Leaving(self._answers.put)
         self._supervisor = Supervisor(
             model.id,
             command,
@@ -240,9 +249,46 @@ class LocalWorker:
         A partial answer whose tokens are known is continued exactly, else by the model's template:
         then the text is exact and its tokens are read anew.
         """
-        if request.partial is not None and not _exact(request):
-            request = structs.replace(continued(request, "template"), partial=None)
-        return self._answers.stream(request.request_id, Generate(request))
+        if request.partial is None:
+            pieces = self._answers.stream(request.request_id, Generate(request))
+        else:
+            pieces = self._continued(request, request.partial)
+        return self._leaving.watched(request.request_id, pieces) if request.spell else pieces
+
+    async def _continued(
+        self, request: GenerateRequest, partial: Partial
+    ) -> AsyncGenerator[TokenChunk, None]:
+        name = request.request_id
+        begun = False
+        if _tokens_known(request, partial):
+            pieces = self._answers.stream(name, Generate(request))
+            try:
+                async with contextlib.aclosing(pieces):
+                    async for chunk in pieces:
+                        begun = True
+                        yield chunk
+                return
+            except CannotContinue:  # another model began it
+                if begun:
+                    raise
+        request = structs.replace(continued(request, "template"), partial=None)
+        pieces = self._answers.stream(name, Generate(request))
+        async with contextlib.aclosing(pieces):
+            async for chunk in pieces:
+                yield chunk
+
+    # Leaving.
+
+    def hand_on(self, to: str = "") -> None:
+        """Offer what runs to the node of that name, empty: to any that answers to the same name.
+        What nobody takes goes on here."""
+        self._leaving.offer(to)
+
+    async def leave(self, to: str) -> Left:
+        """The same; how it went."""
+        running = self._answers.count
+        offered = self._leaving.offer(to)
+        return await left(offered, running - len(offered))
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The request's vectors; cancelling the call cancels the work."""
@@ -253,12 +299,10 @@ class LocalWorker:
         return await self._answers.single(request.request_id, Tokenize(request), Tokenization)
 
 
-def _exact(request: GenerateRequest) -> bool:
-    """Whether the engine can go on behind the very token."""
-    partial = request.partial
-    return bool(
-        partial and partial.tokens and len(partial.tokens) == partial.generated and request.n == 1
-    )
+def _tokens_known(request: GenerateRequest, partial: Partial) -> bool:
+    """Whether the engine may be able to go on behind the very token."""
+    count = len(partial.spelled.cuts) if partial.spelled else len(partial.tokens)
+    return 0 < count == partial.generated and request.n == 1
 
 
 def _nobody(_: EngineReport) -> None:

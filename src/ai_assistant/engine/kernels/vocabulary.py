@@ -69,6 +69,18 @@ class Vocabulary:
             token for token in range(self.size) if llama.llama_vocab_is_control(self._vocab, token)
         )
 
+    @cached_property
+    def ids(self) -> dict[bytes, int]:
+        """The token of each piece; of several a word goes before a control token, the last first.
+
+        Made at the first use, which takes as long as reading every piece.
+        """
+        control = self.control
+        found = {self.piece(token): token for token in sorted(control)}
+        found |= {self.piece(token): token for token in range(self.size) if token not in control}
+        found.pop(b"", None)
+        return found
+
     def all_pieces(self) -> list[bytes]:
         """Every token's bytes, in order of ids."""
         return [self.piece(token) for token in range(self.size)]

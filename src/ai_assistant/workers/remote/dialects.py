@@ -26,7 +26,8 @@ class OpenAIDialect:
         return openai_request.embed_call(request, target)
 
     def reader(self, request: GenerateRequest, target: Target, closing: Closing) -> Reader:
-        return OpenAIReader(target.provider, request.n, closing)
+        spells = target.kind.spells and request.spell
+        return OpenAIReader(target.provider, request.n, closing, spells=spells)
 
 
 class AnthropicDialect:

@@ -13,6 +13,7 @@ from ai_assistant.protocol.chunks import (
     Usage,
 )
 from ai_assistant.protocol.errors import MalformedAnswer
+from ai_assistant.protocol.spelling import Spelled
 from ai_assistant.workers.remote.closing import Closing
 from ai_assistant.workers.remote.refusals import refusal_inside
 
@@ -66,6 +67,11 @@ class _Logprobs(msgspec.Struct):
     top_logprobs: list[dict[str, float] | None] | None = None
 
 
+class _FromNode(msgspec.Struct):
+    spelled: Spelled | None = None
+    leaving: bool = False
+
+
 class _Choice(msgspec.Struct):
     index: int = 0
     delta: _Delta | None = None
@@ -74,6 +80,7 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
     stop_reason: str | int | None = None
     logprobs: _Logprobs | None = None
+    ai_assistant: _FromNode | None = None
 
 
 class _Details(msgspec.Struct):
@@ -139,7 +146,9 @@ class _Calls:
 class OpenAIReader:
     """One answer, of a chat or of a text."""
 
-    def __init__(self, provider: str, n: int, closing: Closing) -> None:
+    def __init__(self, provider: str, n: int, closing: Closing, *, spells: bool = False) -> None:
+        """`spells`: it is a node of ours that was asked for the tokens, too."""
+        self._spells = spells
         self._provider = provider
         self._closing = closing
         self._calls = [_Calls() for _ in range(n)]
@@ -201,7 +210,8 @@ class OpenAIReader:
                 finish = "tool_calls"
             stop = choice.stop_reason if isinstance(choice.stop_reason, str) else None
             self._closing.end(choice.index, finish, stop)
-        if not (text or reasoning or deltas or logprobs):
+        node = (choice.ai_assistant if self._spells else None) or _FromNode()
+        if not (text or reasoning or deltas or logprobs or node.leaving):
             return None
         return TokenChunk(
             index=choice.index,
@@ -209,6 +219,8 @@ class OpenAIReader:
             reasoning=reasoning,
             tool_calls=deltas,
             logprobs=logprobs,
+            spelled=node.spelled,
+            leaving="" if node.leaving else None,
         )
 
 

@@ -10,6 +10,7 @@ from ai_assistant.protocol.requests import (
     ChatPrompt,
     EmbedRequest,
     GenerateRequest,
+    Partial,
     TextPrompt,
     Tool,
     ToolCall,
@@ -24,7 +25,7 @@ _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"
 
 def generate_call(request: GenerateRequest, target: Target) -> Call:
     """A streamed chat or text completion; raises `UnsupportedFeature`."""
-    request = continued(request, target.continues)
+    given, request = request.partial, continued(request, target.continues)
     body: dict[str, Any] = {
         "model": target.model,
         "stream": True,
@@ -32,6 +33,7 @@ def generate_call(request: GenerateRequest, target: Target) -> Call:
         **_sampling(request, target),
         **_limits(request, target),
         **_format(request, target),
+        **_for_node(request, given, target),
     }
     if isinstance(request.prompt, ChatPrompt):
         body |= _chat(request, request.prompt, target)
@@ -51,6 +53,16 @@ def embed_call(request: EmbedRequest, target: Target) -> Call:
         raise _unable(target, "takes no token ids here; send text")
     body = {"model": target.model, "input": texts or tokens, "encoding_format": "float"}
     return Call(path="/embeddings", body=_encode(body))
+
+
+def _for_node(request: GenerateRequest, partial: Partial | None, target: Target) -> dict[str, Any]:
+    """What only our own nodes understand: the tokens so far, and the wish to hear them."""
+    if not target.kind.spells:
+        return {}
+    fields: dict[str, Any] = {"spell": True} if request.spell else {}
+    if partial is not None and partial.spelled:
+        fields["partial"] = {"text": len(partial.text), "spelled": partial.spelled}
+    return {"ai_assistant": fields} if fields else {}
 
 
 def _sampling(request: GenerateRequest, target: Target) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Told:
         self._characters += len(chunk.text) + len(chunk.reasoning)
         self._calls += len(chunk.tool_calls)
         if chunk.finish is None:
-            self._tokens += len(chunk.logprobs) or 1
+            self._tokens += _tokens(chunk)
         if chunk.usage is not None and not chunk.usage.estimated:
             self._tokens = max(self._tokens, chunk.usage.completion_tokens)
 
@@ -49,3 +49,10 @@ class Told:
             decode_ms=(self._last - self.first) * 1000,
         )
         return msgspec.structs.replace(chunk, timings=timings)
+
+
+def _tokens(chunk: TokenChunk) -> int:
+    """As exactly as the piece tells."""
+    if chunk.leaving is not None:
+        return 0
+    return len(chunk.spelled.cuts) if chunk.spelled else len(chunk.logprobs) or 1

@@ -1,0 +1,62 @@
+"""Running answers are offered to another node; whoever takes one closes it here.
+
+The offer goes down the answer's own stream, so that it stands behind what was said before. Whoever
+reads the stream looks for a taker meanwhile: if it comes back for more, there was none.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+from ai_assistant.protocol.chunks import TokenChunk
+from ai_assistant.protocol.moves import Left
+
+Put = Callable[[str, TokenChunk], None]
+"""(a request's id, a piece for whoever reads its answer)"""
+
+
+class Leaving:
+    """The answers of one worker that somebody else could go on with."""
+
+    def __init__(self, put: Put) -> None:
+        self._put = put
+        self._running: dict[str, asyncio.Future[bool] | None] = {}
+        """Of those that are offered, whether they have gone."""
+
+    async def watched(
+        self, request_id: str, pieces: AsyncIterator[TokenChunk]
+    ) -> AsyncGenerator[TokenChunk, None]:
+        """The pieces; what becomes of offers is noted."""
+        self._running[request_id] = None
+        ended = False
+        try:
+            async for chunk in pieces:
+                ended = chunk.usage is not None
+                yield chunk
+                if chunk.leaving is not None:
+                    self._settle(request_id, gone=False)
+        finally:
+            self._settle(request_id, gone=not ended)
+            del self._running[request_id]
+            await pieces.aclose()  # type: ignore[attr-defined]
+
+    def offer(self, to: str = "") -> list["asyncio.Future[bool]"]:
+        """Offer all that runs to the node of that name, empty: to any; whether each one goes."""
+        offered: list[asyncio.Future[bool]] = []
+        for request_id, earlier in self._running.items():
+            if earlier is None or earlier.done():
+                future = asyncio.get_running_loop().create_future()
+                self._running[request_id] = future
+                self._put(request_id, TokenChunk(leaving=to))
+                offered.append(future)
+        return offered
+
+    def _settle(self, request_id: str, *, gone: bool) -> None:
+        future = self._running[request_id]
+        if future and not future.done():
+            future.set_result(gone)
+
+
+async def left(offered: list["asyncio.Future[bool]"], others: int) -> Left:
+    """How it went, once that is known of each; `others` could not be offered."""
+    went = await asyncio.gather(*offered)
+    return Left(gone=sum(went), stayed=len(went) - sum(went) + others)

@@ -1,0 +1,252 @@
+"""A conversation goes to another node while it is speaking: the client's text is what it would have
+been, token for token, whoever goes away and however.
+
+Up to a choice so close that another order of adding up may turn it: a node that takes over reads
+all tokens at once which another one computed one by one. That they are read as these very tokens
+shows in what the node counts as prompt.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.engine.test_engine import CLOSE_CALL
+from tests.system.running_node import RunningNode
+from tests.system.test_elsewhere import front, providers
+
+TOKENS = 600
+ASKED: dict[str, Any] = {
+    "model": "starter",
+    "messages": [{"role": "user", "content": "Tell me a story about a boat."}],
+    "max_tokens": TOKENS,
+    "temperature": 0,
+    "repetition_penalty": 1.0,
+    "ignore_eos": True,
+    "stream": True,
+    "stream_options": {"include_usage": True},
+}
+
+
+class Heard:
+    """What a client got of one streamed answer."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.usage: dict[str, Any] = {}
+        self.told: dict[str, Any] = {}
+        self.error: dict[str, Any] | None = None
+        self.margins: list[tuple[int, float]] = []
+        """Where each token's text ends, and by how much it was likelier than the second one."""
+
+    def note(self, event: dict[str, Any]) -> None:
+        self.error = event.get("error") or self.error
+        self.usage = event.get("usage") or self.usage
+        self.told = event.get("ai_assistant") or self.told
+        for choice in event.get("choices", ()):
+            assert "ai_assistant" not in choice, "tokens are for nodes"
+            self.text += choice["delta"].get("content") or ""
+            for token in (choice.get("logprobs") or {}).get("content") or ():
+                first, second = (one["logprob"] for one in token["top_logprobs"])
+                self.margins.append((len(self.text), first - second))
+
+
+def hear(
+    node: RunningNode, act: Callable[[], object] = lambda: None, at: int = 100, **fields: Any
+) -> Heard:
+    """An answer; `act` happens when so many characters of it have come."""
+    heard, acting = Heard(), threading.Thread(target=act)
+    with httpx.stream(
+        "POST", f"{node.url}/v1/chat/completions", json=ASKED | fields, timeout=60
+    ) as response:
+        for line in response.iter_lines():
+            if line.startswith("data: {"):
+                heard.note(json.loads(line[6:]))
+            if len(heard.text) > at and acting.ident is None:
+                acting.start()
+    acting.join()
+    return heard
+
+
+def here_and_at(*others: RunningNode) -> str:
+    """The starter is here and, under the same name, at the others."""
+    return providers(*others).replace('"far"', '"starter"')
+
+
+def kill(node: RunningNode) -> None:
+    os.kill(node.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    node = RunningNode(tmp_path_factory.mktemp("desk"))
+    node.wait_ready()
+    yield node
+    node.stop()
+
+
+@pytest.fixture(scope="module")
+def whole(desk: RunningNode) -> Heard:
+    """What is said when nothing happens."""
+    return hear(desk, logprobs=True, top_logprobs=2)
+
+
+def assert_same(heard: Heard, whole: Heard) -> None:
+    """Up to a close call."""
+    pairs = enumerate(zip(heard.text, whole.text, strict=False))
+    same = next((at for at, (one, other) in pairs if one != other), len(whole.text))
+    if same < len(whole.text):
+        margin = next(margin for end, margin in whole.margins if end > same)
+        # Either of the two may have been off by a close call.
+        assert margin < 2 * CLOSE_CALL, (same, heard.text, whole.text)
+
+
+def assert_continued(heard: Heard, whole: Heard) -> None:
+    assert heard.error is None
+    assert_same(heard, whole)
+    assert heard.usage["completion_tokens"] == TOKENS
+    assert heard.told["worker"].endswith("/starter"), heard.told
+    assert heard.told["before"], "somebody else had begun it"
+
+
+def test_answers_go_to_the_node_that_is_named(
+    desk: RunningNode, whole: Heard, tmp_path: Path
+) -> None:
+    node = front(tmp_path, here_and_at(desk))
+    said: list[str] = []
+
+    def move() -> None:
+        command = [sys.executable, "-m", "ai_assistant", "move", "starter", "--to", "desk0"]
+        told = subprocess.run(
+            [*command, "--url", node.url], capture_output=True, text=True, timeout=60, check=False
+        )
+        said.append(told.stdout + told.stderr)
+
+    try:
+        heard = hear(node, move)
+        assert_continued(heard, whole)
+        assert said == ["1 of 1 answers of starter go on at desk0.\n"]
+        assert node.model()["engine"]["running"] == 0
+    finally:
+        assert node.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 0.9, "seed": 7, "presence_penalty": 0.5, "frequency_penalty": 0.2},
+        {"guided_regex": "[a-z ]{500,600}", "ignore_eos": False, "stop": ["qqq"]},
+    ],
+    ids=["drawn", "regex"],
+)
+def test_random_numbers_penalties_and_grammars_go_on_too(
+    desk: RunningNode, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    whole = hear(desk, **fields)
+    node = front(tmp_path, here_and_at(desk))
+
+    def move() -> None:
+        answer = node.http.post("/admin/models/starter/hand-over", json={"to": "desk0"})
+        assert answer.json()["gone"] == 1, answer.text
+
+    try:
+        before = desk.model()["engine"]["prompt_tokens"]
+        heard = hear(node, move, **fields)
+        assert heard.text == whole.text
+        assert heard.usage["completion_tokens"] == whole.usage["completion_tokens"]
+        assert desk.model()["engine"]["prompt_tokens"] - before == whole.usage["prompt_tokens"]
+    finally:
+        node.stop()
+
+
+def test_a_node_that_is_stopped_hands_over_what_it_answers(
+    desk: RunningNode, whole: Heard, tmp_path: Path
+) -> None:
+    node = front(tmp_path, here_and_at(desk))
+    try:
+        heard = hear(node, node.process.terminate)
+        assert_continued(heard, whole)
+        assert heard.told["worker"] == "desk0/starter"
+        assert heard.told["before"] == ["starter"]
+        assert "handed the answer on" in heard.told["why"]
+        assert node.process.wait(30) == 0
+    finally:
+        node.stop()
+
+
+@pytest.mark.parametrize("stop", [kill, lambda node: node.process.terminate()], ids=["9", "15"])
+def test_a_node_behind_another_goes_away(
+    desk: RunningNode, whole: Heard, tmp_path: Path, stop: Callable[[RunningNode], None]
+) -> None:
+    (tmp_path / "victim").mkdir()
+    victim = RunningNode(tmp_path / "victim")
+    victim.wait_ready()
+    node = front(tmp_path / "front", providers(victim, desk))
+    try:
+        before = desk.model()["engine"]["prompt_tokens"]
+        heard = hear(node, lambda: stop(victim), model="far")
+        assert_continued(heard, whole)
+        assert heard.told["before"] == ["desk0/starter"]
+        assert victim.process.wait(30) == (0 if stop is not kill else -signal.SIGKILL)
+        prompt = heard.usage["prompt_tokens"]
+        assert desk.model()["engine"]["prompt_tokens"] - before == prompt, "it was read as tokens"
+    finally:
+        node.stop()
+        victim.stop()
+
+
+PROTECTED = """
+[unlabelled]
+allow = ["lan"]
+[labels.email]
+allow = ["machine"]
+"""
+
+
+def test_what_the_rules_keep_here_is_answered_here(desk: RunningNode, tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(PROTECTED)
+    node = front(tmp_path, here_and_at(desk).replace('"machine"', '"lan"'))
+    messages = [{"role": "user", "content": "Write to jane.roe@example.org about her boat."}]
+    told: list[dict[str, Any]] = []
+
+    def move() -> None:
+        answer = node.http.post("/admin/models/starter/hand-over", json={"to": "desk0"})
+        told.append(answer.json())
+
+    try:
+        before = desk.model()["engine"]["prompt_tokens"]
+        heard = hear(node, move, messages=messages)
+        assert (told[0]["gone"], told[0]["sequences"]) == (0, 1)
+        assert desk.model()["engine"]["prompt_tokens"] == before, "nothing was sent"
+        assert heard.error is None
+        assert heard.usage["completion_tokens"] == TOKENS
+        assert heard.told["worker"] == "starter"
+        assert "does not take an answer over" in node.log.read_text()
+        refused = [path.read_text(errors="replace") for path in egress_files(tmp_path)]
+        assert any('"refused"' in text for text in refused), "and the log of egress says so"
+    finally:
+        assert node.stop() == 0
+
+
+def egress_files(folder: Path) -> list[Path]:
+    """The records of what left."""
+    return [path for path in (folder / "data/egress/node").rglob("*") if path.is_file()]
+
+
+def test_a_name_that_is_no_node_is_refused_in_plain_words(
+    desk: RunningNode, tmp_path: Path
+) -> None:
+    node = front(tmp_path, here_and_at(desk))
+    try:
+        answer = node.http.post("/admin/models/starter/hand-over", json={"to": "attic"})
+        assert answer.status_code == 400
+        assert "These do: desk0." in answer.json()["error"]["message"]
+    finally:
+        node.stop()
