@@ -38,6 +38,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`auto`: f16, or q8_0 where more fits in so."""
     workload: Workload = "chat"
     """What it should be quick at."""
+    relayout: Literal["auto", "off"] = "auto"
+    """`auto`: a model takes another plan while it answers, when the machine or the work has changed
+    enough to pay for it."""
     measure: bool = True
     """Where there is a GPU: time some layers of each model once, while nobody asks anything, so
     that the next load knows the quickest layout."""

@@ -38,6 +38,9 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     """Turns per second that were asked for lately."""
     must: str = ""
     """Why the present plan cannot stay, such as memory that others need; empty: it can."""
+    wanted: str = ""
+    """What the other plan is good for besides speed, such as a longer context: then it needs no
+    gain, only patience; empty: nothing."""
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +73,14 @@ def worth_moving(prospect: Prospect, past: Past, now: float) -> tuple[Verdict, P
     """The verdict, and what to remember until the next look."""
     gain, cost = _gain(prospect), prospect.pause * max(prospect.streams, 1)
     reason = _against(prospect, gain, cost)
-    if reason and not prospect.must:
+    if reason and not prospect.must and not prospect.wanted:
         return _verdict(False, reason, gain, cost), msgspec.structs.replace(past, better_since=None)
     since = now if past.better_since is None else past.better_since
     past = msgspec.structs.replace(past, better_since=since)
     if wait := _waiting(prospect, past, now):
         return _verdict(False, wait, gain, cost), past
-    why = prospect.must or f"{gain:.0f} s are won for {cost:.1f} s of waiting"
+    won = f"{gain:.0f} s are won for {cost:.1f} s of waiting"
+    why = prospect.must or (prospect.wanted if reason else won)
     return _verdict(True, why, gain, cost), past
 
 

@@ -5,23 +5,28 @@ import contextlib
 import functools
 import logging
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 
 from ai_assistant.config import places
 from ai_assistant.config.settings import Settings
+from ai_assistant.devices import stored
 from ai_assistant.gateway.access.access import Access
 from ai_assistant.gateway.server import new_loop
 from ai_assistant.jobs.network import HostNetwork
 from ai_assistant.node.elsewhere import with_others
 from ai_assistant.node.endpoint import Endpoint
 from ai_assistant.node.models_here import build_scheduler
+from ai_assistant.scheduler.easing import Easing
 from ai_assistant.scheduler.memory import watched
 from ai_assistant.scheduler.mover import Mover
+from ai_assistant.scheduler.relayout import Relayout
+from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.workers.deciding import decide_move
 from ai_assistant.workers.idle import Idle
 from ai_assistant.workers.planning import Planner
 from ai_assistant.workers.power import NodePower, keeper_here
+from ai_assistant.workers.proposing import Proposer
 
 
 def run(
@@ -69,9 +74,10 @@ async def _serve(
     mover = Mover(scheduler, decide_move)
     network = HostNetwork()
     async with (
-        _looked_after(idle),
+        _beside(idle.run()),
         power.kept(scheduler.status),
-        watched(scheduler, settings.scheduler, _background, mover),
+        watched(scheduler, settings.scheduler, _background, mover) as easing,
+        _laid_out_anew(settings, scheduler, mover, planner, easing),
         with_others(scheduler, settings, file, access.purse, network) as router,
     ):
         endpoint = Endpoint(
@@ -80,14 +86,26 @@ async def _serve(
         return await endpoint.serve(announce, resume=resume)
 
 
+def _laid_out_anew(
+    settings: Settings, scheduler: Scheduler, mover: Mover, planner: Planner, easing: Easing
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Models follow what changes on the machine, unless the owner does not want that."""
+    if settings.engine.relayout == "off":
+        return contextlib.nullcontext()
+    measured = functools.partial(stored.load, places.data_dir(settings))
+    proposer = Proposer(planner, settings.engine, profile=measured)
+    return _beside(Relayout(scheduler, mover, proposer, calm=lambda: easing.at_rest).run())
+
+
 @contextlib.asynccontextmanager
-async def _looked_after(idle: Idle) -> AsyncGenerator[None]:
-    looking = asyncio.create_task(idle.run())
+async def _beside(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """Something runs while the body does."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
-        looking.cancel()
-        await asyncio.wait([looking])
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _background(path: str) -> tuple[str, ...]:

@@ -89,7 +89,11 @@ class Easing:
         self._before = PressureFacts()
         self._acted_at = self._short_at = float("-inf")
         self.level: Level = "calm"
-        """Things that were given up or back."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Memory is no problem, and nothing was given up or back lately."""
+        return self.level == "calm" and self._clock() - self._acted_at >= QUIET_SECONDS
 
     async def run(self) -> None:
         """Until cancelled."""

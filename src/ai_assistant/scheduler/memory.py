@@ -62,8 +62,7 @@ class HalfContext:
             return False
         changes = {"cells": cells, "context": min(plan.context_limit, cells)}
         try:
-            async for _ in self._mover.move(name, changes, "instead"):
-                pass
+            await self._mover.change(name, changes, "instead", "memory was short")
         except AssistantError as error:
             log.warning("%s keeps its layout: %s", name, error.message)
             return False

@@ -18,9 +18,10 @@ from ai_assistant.protocol.errors import (
     Unavailable,
 )
 from ai_assistant.protocol.power import PowerStatus
+from ai_assistant.protocol.relayout import Usage
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, Priority, TokenizeRequest
 from ai_assistant.protocol.routing import Served
-from ai_assistant.protocol.status import ModelInfo, ModelStatus, NodeStatus
+from ai_assistant.protocol.status import ModelInfo, ModelStatus, MoveStatus, NodeStatus
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.abandon import Abandoning
 from ai_assistant.scheduler.easing import Loaded
@@ -128,6 +129,23 @@ class Scheduler:
     def resized(self, name: str, need: int) -> None:
         """A model takes so many bytes now."""
         self._find(name).bytes = need
+
+    def note_move(self, name: str, moved: MoveStatus) -> None:
+        """A model was moved, or should have been; what the owner chose stays so."""
+        self._find(name).note_move(moved)
+
+    def release(self, name: str) -> None:
+        """Its layout may be changed again by whoever finds a better one."""
+        self._find(name).held = False
+
+    def state_of(self, name: str) -> ModelStatus:
+        """One model as it is now."""
+        model = self._find(name)
+        return model.status(default=model.model.id == self.default_model())
+
+    def usage(self, name: str) -> Usage | None:
+        """What was asked of a model lately; None: nothing."""
+        return self._find(name).usage()
 
     def _find(self, name: str) -> ServedModel:
         wanted = self.default_model() if name in ("", DEFAULT_ALIAS) else name

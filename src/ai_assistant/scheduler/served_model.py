@@ -9,10 +9,12 @@ from msgspec import structs
 
 from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.errors import AssistantError
-from ai_assistant.protocol.status import ModelInfo, ModelStatus
+from ai_assistant.protocol.relayout import Usage
+from ai_assistant.protocol.status import ModelInfo, ModelStatus, MoveStatus
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.routing.facts import Pace
 from ai_assistant.scheduler.routing.learned import Learned
+from ai_assistant.scheduler.usage import Turn, Turns
 
 
 class Here(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,11 @@ class ServedModel:
         self.last_used = 0.0
         self.bytes = 0
         """Of memory, while it has a worker."""
+        self.moved: MoveStatus | None = None
+        """The last move of this worker."""
+        self.held = False
+        """Its layout was chosen by hand."""
+        self._turns = Turns()
         self._learned = Learned(reading=True)
         self._answer_seconds = 0.0
         """What an answer took lately, in the engine."""
@@ -56,7 +63,13 @@ class ServedModel:
         """As it is now."""
         if self.worker is None:
             return ModelStatus(model=self.model, state="unloaded", default=default)
-        return structs.replace(self.worker.status(), model=self.model, default=default)
+        return structs.replace(
+            self.worker.status(),
+            model=self.model,
+            default=default,
+            moved=self.moved,
+            held=self.held,
+        )
 
     async def load(self, worker: Worker, need: int) -> None:
         """Begin to load; `need` is in bytes."""
@@ -67,6 +80,7 @@ class ServedModel:
     async def unload(self) -> None:
         """End its worker, to the last."""
         worker, self.worker = self.worker, None
+        self.moved, self.held = None, False
         if worker:
             # An impatient client must not leave an engine behind that nobody counts.
             await asyncio.shield(asyncio.ensure_future(worker.stop()))
@@ -76,6 +90,14 @@ class ServedModel:
         usage, timings = chunk.usage, chunk.timings
         if usage is None or timings is None:
             return
+        turn = Turn(
+            time.monotonic(),
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.completion_tokens,
+            self.in_use,
+        )
+        self._turns.note(turn)
         computed, others = max(usage.prompt_tokens - usage.cached_tokens, 0), self.in_use - 1
         self._learned.note_first(computed, timings.prefill_ms / 1000, others)
         if usage.completion_tokens > 1 and timings.decode_ms > 0:
@@ -85,6 +107,15 @@ class ServedModel:
         self._answer_seconds += (spent - self._answer_seconds) * (
             0.2 if self._answer_seconds else 1
         )
+
+    def note_move(self, moved: MoveStatus) -> None:
+        """It was moved, or should have been; what the owner chose stays so."""
+        self.moved = moved
+        self.held = self.held or (moved.by == "owner" and moved.error is None)
+
+    def usage(self) -> Usage | None:
+        """What was asked of it lately; None: nothing."""
+        return self._turns.usage(time.monotonic(), self.in_use)
 
     def here(self, *, no_room: bool) -> Here:
         """What routing wants to know; `no_room` for it, if it had to be loaded."""

@@ -102,11 +102,11 @@ class Planner:
         machine = Machine(self.cores, read_memory().available, tuple(one.free for one in gpus))
         if model.embedding or not gpus:
             plan = plan_engine(model, machine, self._settings)
-            told = _plain(plan)
+            told = plain(plan)
             free = free_here(machine.memory_available)
             if not model.embedding and not fits(model, plan, free):
                 plan, words = from_disk(model, plan, free, self._settings)
-                told = structs.replace(_plain(plan), reasons=(words,))
+                told = structs.replace(plain(plan), reasons=(words,))
                 return Planned(plan=plan, need=need(model, plan), told=told)
             return Planned(plan=plan, need=memory_need(model, plan), told=told)
         return self._with_gpus(model, machine, gpus)
@@ -269,7 +269,8 @@ def machine_name(gpus: tuple[Gpu, ...]) -> str:
     return f"{read_cpu().name} {read_cpu().compute_cores} {cards} {_kernels()}"
 
 
-def _plain(plan: EnginePlan) -> PlanStatus:
+def plain(plan: EnginePlan) -> PlanStatus:
+    """What is said of a plan where there is no GPU."""
     threads = f"{plan.threads} thread{'' if plan.threads == 1 else 's'}"
     cache = f"{plan.cells:,} tokens of {plan.kv_type} KV cache"
     said = ["There is no GPU that the kernels can use."]
