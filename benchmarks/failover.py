@@ -8,10 +8,11 @@ nonsense, answers with an error, or is killed. A second provider stands by; for 
 five it can go on in the middle of an answer. Most streams come from servers that say a text that is
 known before, the others from the starter model on a node of ours, greedy.
 
-A stream is right if its client got the very text that an honest server says. Where the model takes
-another way after the joint (the text is cut into other tokens), it is right if it is what the model
-says when it is asked to go on from there; and it may leave either path where two tokens were nearly
-equal (`ties`).
+A stream is right if its client got the very text that an honest server says. Where a model's text
+is another one, it is followed to its end (`retrace`): at the first letter that differs the honest
+node's own probabilities must show a close call, and the rest must be what it says from there on,
+and so forth; or the whole rest what it says from the joint on, where the text is cut into other
+tokens. Anything else is wrong, and is printed with how clear the choice was.
 """
 
 import argparse
@@ -33,9 +34,9 @@ from benchmarks.client import GREEDY, Answer, Cut, exchange
 from benchmarks.failover_cases import ERRORS, Case, cases
 from benchmarks.models import STARTER
 from benchmarks.report import Record, publish
+from benchmarks.retrace import Token, Trace, path_of, retraced
 from benchmarks.servers import Server, free_port
 from benchmarks.speaker import Speaker
-from benchmarks.ties import Step, is_tie, steps
 
 TOGETHER = {"speaker": 8, "node": 8}
 FIRST, BETWEEN = 0.5, 0.4
@@ -59,6 +60,8 @@ class Result:
     """Milliseconds without a word at the joint, beyond what the deadline allows."""
     switches: list[float] = field(default_factory=list)
     """Milliseconds from a first token's deadline to the next provider."""
+    closest: list[float] = field(default_factory=list)
+    """Nats of each close call by which a right stream went another way."""
 
     def note(self, case: Case, outcome: str, problem: str = "") -> None:
         """One stream."""
@@ -110,7 +113,8 @@ async def said(server: Server, model: str, messages: list[dict[str, str]], **mor
     """One greedy stream, to whatever end."""
     body = {
         "model": model, "messages": messages, "stream": True, "max_tokens": TOKENS,
-        **GREEDY, **more,
+        "stream_options": {"include_usage": True},
+        **GREEDY, "ignore_eos": False, **more,
     }  # fmt: skip
     async with asyncio.timeout(PATIENCE):
         return await exchange(server, "/v1/chat/completions", json.dumps(body).encode())
@@ -159,20 +163,39 @@ def settings(found: list[Case], failing: dict[str, str], standing_by: dict[str, 
     return "".join(parts)
 
 
-@dataclass
 class Honest:
-    """What is said where nothing fails."""
+    """What is said where nothing fails: a known text, or what a model says."""
 
-    text: str
-    path: list[Step] = field(default_factory=list)
+    def __init__(self, text: str, case: Case, upstream: Server | None) -> None:
+        self.text = text
+        self._case = case
+        self._upstream = upstream
 
-    def allows(self, text: str) -> bool:
-        """It, or a way that leaves it at a close call."""
-        return text == self.text or bool(self.path and is_tie(self.path, text))
+    async def begins(self, text: str) -> bool:
+        """Whether an answer may begin so."""
+        if self.text.startswith(text) or self._upstream is None:
+            return self.text.startswith(text)
+        return (await retraced(self._path, text)).right
 
-    def begins(self, text: str) -> bool:
-        """The same for the beginning of an answer."""
-        return self.text.startswith(text) or bool(self.path and is_tie(self.path, text))
+    async def follow(self, text: str, begun: str | None, *, whole: bool) -> Trace:
+        """How a model came to say a text, one way or the other."""
+        trace = await retraced(self._path, text, whole=whole)
+        if trace.right or not begun or not text.startswith(begun):
+            return trace
+        if not (await retraced(self._path, begun)).right:
+            return trace
+        joined = await retraced(self._path, text, begun=begun, whole=whole)
+        return joined if joined.right else trace
+
+    async def _path(self, begun: str) -> list[Token]:
+        assert self._upstream is not None
+        messages, more = _asks(self._case), {}
+        if begun:
+            messages = [*messages, {"role": "assistant", "content": begun}]
+            more = {"chat_template_kwargs": {"continue_final_message": True}}
+        # Beyond the model's end, so that it stands among the tokens.
+        asked = {**more, **PROBABLE, "ignore_eos": True}
+        return path_of(await said(self._upstream, "starter", messages, **asked))
 
 
 class Bench:
@@ -219,21 +242,24 @@ class Bench:
         server, _ = await asyncio.to_thread(_enter, stack, text)
         return server
 
-    async def _honest(self, upstream: Server | None) -> dict[str, "Honest"]:
+    async def _honest(self, upstream: Server | None) -> dict[str, Honest]:
         if upstream is None:
-            return {case.name: Honest(case.expected) for case in self._cases}
+            return {case.name: Honest(case.expected, case, None) for case in self._cases}
         found: dict[str, Honest] = {}
         for case in self._cases:
-            answer = await said(upstream, "starter", _asks(case), **PROBABLE)
-            found[case.name] = Honest(answer.text, steps(answer))
+            answer = await said(upstream, "starter", _asks(case))
+            found[case.name] = Honest(answer.text, case, upstream)
         return found
 
-    async def _one(self, front: Server, upstream: Server | None, case: Case, honest: str) -> None:
+    async def _one(
+        self, front: Server, upstream: Server | None, case: Case, honest: Honest
+    ) -> None:
         if case.killed:
             asyncio.get_running_loop().call_later(0.02 + (case.number % 7) * 0.03, self._kill, case)
         began = time.perf_counter()
         try:
-            more = {"ignore_eos": case.voice == "node"}
+            # A speaker says more than so many tokens, whatever it is told.
+            more = {"max_tokens": 1000} if case.voice == "speaker" else {}
             answer = await said(front, case.name, _asks(case), **more)
         except (Cut, TimeoutError, OSError) as error:
             self._result.note(case, "lost", repr(error))
@@ -253,7 +279,7 @@ class Bench:
         if code is None and answer.finish is None:
             result.note(case, "lost", "no end and no error")
         elif code is not None:
-            known = code in ERRORS and not case.continues and honest.begins(text) and text
+            known = code in ERRORS and not case.continues and text and await honest.begins(text)
             result.note(
                 case, "named error" if known else "wrong", "" if known else f"{code}: {text!r}"
             )
@@ -261,27 +287,32 @@ class Bench:
             joined = case.tag in self._stage.begun
             went = case.tag in self._stage.asked
             result.note(case, "continued" if joined else "elsewhere" if went else "undisturbed")
-        elif upstream is not None and await self._another_way(case, text, honest, upstream):
-            result.note(case, "another way, as the model goes")
+        elif upstream is not None:
+            await self._judge_model(case, answer, honest)
         else:
             begun = self._stage.begun.get(case.tag)
             result.note(case, "wrong", f"{text!r} (from {begun!r}) is not {honest.text!r}")
 
-    async def _another_way(self, case: Case, text: str, honest: Honest, upstream: Server) -> bool:
-        """Whether it is what the model says, alone or from the joint on."""
-        if honest.allows(text):
-            return True
-        begun = self._stage.begun.get(case.tag)
-        if begun is None or not text.startswith(begun) or not honest.begins(begun):
-            return False
-        messages = [*_asks(case), {"role": "assistant", "content": begun}]
-        more = {"chat_template_kwargs": {"continue_final_message": True}}
-        rest = await said(upstream, "starter", messages, **more, **PROBABLE)
-        fresh, whole = text[len(begun) :], Honest(rest.text, steps(rest))
-        # Asked here, it may say more: the stream's tokens before the joint count there.
-        if not whole.begins(fresh):
-            self._result.problems.append(f"{case.name}: from there it is {rest.text!r}")
-        return whole.begins(fresh)
+    async def _judge_model(self, case: Case, answer: Answer, honest: Honest) -> None:
+        """A model's text that is not the honest one: close calls on the way, or wrong."""
+        text, begun, result = answer.text, self._stage.begun.get(case.tag), self._result
+        whole = answer.finish == "stop"
+        short = not whole and answer.usage["completion_tokens"] < TOKENS
+        trace = await honest.follow(text, begun, whole=whole)
+        if trace.right and not short:
+            result.closest += trace.closest
+            ways = "at close calls" if trace.closest else "from the joint on"
+            result.note(case, f"another way, {ways}")
+            return
+        part = trace.difference
+        at = text.encode()[part.at :].decode(errors="replace") if part else ""
+        clear = f"{part.nats:.2f} nats" if part and part.taken else "none of the likeliest"
+        result.note(
+            case,
+            "wrong",
+            f"{text!r} (from {begun!r}) is not {honest.text!r}; it parts at {at!r}, {clear}; "
+            f"the model says {trace.instead!r}" + ("; it is too short" if short else ""),
+        )
 
     def _times(self, case: Case, answer: Answer, began: float) -> None:
         node_case = case.voice == "node"
@@ -334,10 +365,14 @@ def records(result: Result, count: int) -> list[Record]:
         "undisturbed",
         "elsewhere",
         "continued",
-        "another way, as the model goes",
+        "another way, at close calls",
+        "another way, from the joint on",
         "named error",
     )
     found += [Record(name, told[name], "streams") for name in names]
+    if result.closest:
+        found.append(Record("widest close call", max(result.closest), "nats"))
+        found.append(Record("close call, median", statistics.median(result.closest), "nats"))
     if result.switches:
         late = result.switches
         worst, middle = max(late), statistics.median(late)

@@ -1,9 +1,12 @@
 """The benchmarks' own tools: what they write and how they judge."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from benchmarks.blocks import random_blocks
 from benchmarks.client import Answer
+from benchmarks.retrace import END, Token, parting, retraced
 from benchmarks.soak import growth
 from benchmarks.ties import Step, is_tie
 from gguf import GGMLQuantizationType as Type
@@ -67,3 +70,75 @@ def test_an_answer_counts_tokens_by_usage_and_times_the_first_text() -> None:
     assert answer.first_token_seconds == 2.0
     assert answer.finish == "length"
     assert answer.usage == {"completion_tokens": 5}
+
+
+# A model of letters: after "a" it says "bcd", after "ab" "cdé", after "ax" "yz".
+SPOKEN = {
+    "": [
+        Token(b"a", ((b"q", 3.0),)),
+        Token(b"b", ((b"x", 0.2), (b"u", 2.0), (b" how", 0.1))),
+        Token(b"cd", ((b"c", 0.3),)),
+        Token("é".encode(), ((b"e", 4.0), ("è".encode()[:1], 0.2))),
+    ],
+    "ax": [Token(b"y", ((b"w", 0.4),)), Token(b"zzzz", ())],
+    "axw": [Token(b"!", ()), Token(b"?", ())],
+    "abc": [Token(b"k", ()), Token(b"l", ())],
+    "a how": [Token(b" are", ()), Token(b" you", ())],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "nats"),
+    [
+        ("abcdé", []),
+        ("abc", []),  # a beginning
+        ("axyzz", [0.2]),
+        ("axw!?", [0.2, 0.4]),
+        ("abckl", [0.3]),
+        ("a how are", [0.1]),
+        ("aub", None),  # two nats are a difference
+        ("axyyz", None),  # right at first, a letter twice after the close call
+        ("axwyz", None),
+        ("a how you", None),
+        ("Abcd", None),
+        ("abcde", None),
+    ],
+)
+def test_a_text_is_followed_to_its_end(text: str, nats: list[float] | None) -> None:
+    async def ask(begun: str) -> list[Token]:
+        return SPOKEN[begun]
+
+    trace = asyncio.run(retraced(ask, text))
+    assert trace.right is (nats is not None)
+    if nats is not None:
+        assert trace.closest == nats
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "right"),
+    [
+        ("Yes", True, True),
+        ("Yes", False, True),
+        ("Yes.", True, True),  # one more token at a close call
+        ("Ye", True, False),  # it ends where the model would not
+        ("Ye", False, True),
+        ("Yes!", True, False),
+    ],
+)
+def test_the_end_of_an_answer_is_a_token_too(text: str, whole: bool, right: bool) -> None:
+    paths = {
+        "": [Token(b"Ye", ()), Token(b"s", ((END, 3.0),)), Token(END, ((b".", 0.2), (b"!", 2.0)))],
+        "Yes.": [Token(END, ())],
+    }
+
+    async def ask(begun: str) -> list[Token]:
+        return paths[begun]
+
+    assert asyncio.run(retraced(ask, text, whole=whole)).right is right
+
+
+def test_where_a_text_parts_is_told() -> None:
+    found = parting(SPOKEN[""], b"aub")
+    assert found
+    assert (found.at, found.taken, found.nats) == (1, b"u", 2.0)
+    assert parting(SPOKEN[""], b"abcd\xc3") is None
