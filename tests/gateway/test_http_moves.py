@@ -21,12 +21,16 @@ class NotingMover:
 
     def __init__(self) -> None:
         self.moved: list[str] = []
+        self.released: list[str] = []
 
     async def move(
         self, name: str, changes: dict[str, Any], how: How = "auto"
     ) -> AsyncGenerator[MoveStep | MoveResult, None]:
         self.moved.append(name)
         yield MoveStep(phase="done")
+
+    def release(self, name: str) -> None:
+        self.released.append(name)
 
 
 @pytest.mark.parametrize(
@@ -36,17 +40,18 @@ def test_only_a_key_without_limits_of_its_own_moves_models(key: str, status: int
     mover, settings = NotingMover(), GatewaySettings(api_keys=KEYS)
     app = build_app(FakeService(), settings, mounts=move_routes(mover, settings))
 
-    async def ask() -> httpx.Response:
+    async def ask(what: str, body: dict[str, Any]) -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.post(
-                "/admin/models/starter/move",
-                json={"plan": {"threads": 1}},
+                f"/admin/models/starter/{what}",
+                json=body,
                 headers={"authorization": f"Bearer {key}"},
             )
 
-    answer = asyncio.run(ask())
-    assert answer.status_code == status
-    assert mover.moved == (["starter"] if status == 200 else [])
-    if status == 403:
-        assert answer.json()["error"]["code"] == "key_not_allowed"
+    for what, body in (("move", {"plan": {"threads": 1}}), ("release", {})):
+        answer = asyncio.run(ask(what, body))
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.json()["error"]["code"] == "key_not_allowed"
+    assert mover.moved == mover.released == (["starter"] if status == 200 else [])

@@ -2,13 +2,15 @@
 being written goes on unbroken. Real engine, real scheduler; the group's file is the test's own."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 from tests.scheduler.test_easing import Clock
-from tests.system.test_moving_node import Said, assert_same
+from tests.system.running_node import RunningNode
+from tests.system.test_moving_node import Said, assert_same, move, moved
 
 from ai_assistant.devices.facts import read_cpu
 from ai_assistant.devices.settings import EngineSettings
@@ -165,3 +167,17 @@ def test_layout_chosen_by_hand_stays_until_it_is_released(tmp_path: Path) -> Non
             await scheduler.stop(drain=False)
 
     asyncio.run(run())
+
+
+def test_command_holds_and_releases(node: RunningNode) -> None:
+    node.wait_ready()
+    moved(node, "--plan", "batch_floor=0.06")
+    assert node.model()["held"]
+    assert node.model()["moved"]["by"] == "owner"
+    done = move(node, "--release")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"model": "starter", "held": False}
+    assert not node.model().get("held")
+    refused = move(node, "--release", "--plan", "threads=1")
+    assert refused.returncode == 2
+    assert "stands alone" in refused.stderr

@@ -1,7 +1,7 @@
 """`ai-assistant move`: lay a model out anew while it answers."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import click
@@ -32,6 +32,7 @@ _lines = msgspec.json.Decoder(_Line)
 @click.argument("more", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--plan", "-p", "plan", multiple=True, metavar="KEY=VALUE", help="What to change.")
 @click.option("--to", metavar="NODE", help="Another node goes on with the running answers.")
+@click.option("--release", is_flag=True, help="The node may lay it out by itself again.")
 @click.option(
     "--how",
     type=click.Choice(["auto", "beside", "instead"]),
@@ -46,6 +47,7 @@ def command(
     more: tuple[str, ...],
     plan: tuple[str, ...],
     to: str | None,
+    release: bool,
     how: str,
     as_json: bool,
     url: str | None,
@@ -57,7 +59,8 @@ def command(
     The answers that are being written pause and go on where they were; new requests wait. Keys
     are those of the settings: threads, context, cells, slots, chunk, kv_type, gpu_layers,
     share_weights, speculation, batch_floor, tpot_factor. It lasts until the model is unloaded;
-    for good it belongs into the settings.
+    for good it belongs into the settings. Until then the node does not lay the model out anew by
+    itself; --release lets it again.
 
     Only gpu_layers and share_weights load the weights again: beside the old engine, which goes on
     meanwhile, or instead of it where memory is short. Where the new plan cannot be loaded, the old
@@ -73,10 +76,18 @@ def command(
       ai-assistant move starter --plan context=16384 slots=8
       ai-assistant move mistral-7b --plan gpu_layers=20 --how instead
       ai-assistant move starter --to desk
+      ai-assistant move starter --release
     """
+    if release and (to or plan or more):
+        raise click.UsageError("--release stands alone: what runs goes on as it is.")
     if to and (plan or more):
         raise click.UsageError("--to leaves the plan as it is: give one of both.")
     aim = target(url, config_file, api_key_file)
+    if release:
+        with running(aim) as client:
+            done = _release(client, model)
+        click.echo(msgspec.json.encode(done) if as_json else f"{model} follows its machine again.")
+        return
     if to:
         with running(aim) as client:
             result = _hand_over(client, model, to)
@@ -113,6 +124,11 @@ def _move(client: Client, model: str, body: dict[str, Any], tell: Tell) -> MoveR
     raise CommandError(
         "The node ended the connection before the move was done.", "See `ai-assistant ps`."
     )
+
+
+def _release(client: Client, model: str) -> dict[str, Any]:
+    path = f"/admin/models/{quote(model, safe='')}/release"
+    return cast("dict[str, Any]", client.fetch("POST", path))
 
 
 def _hand_over(client: Client, model: str, to: str) -> MoveResult:

@@ -11,6 +11,7 @@ import msgspec
 from ai_assistant.cli.client import Client
 from ai_assistant.cli.connect import running, target
 from ai_assistant.cli.models import state
+from ai_assistant.cli.move_line import move_lines
 from ai_assistant.cli.options import json_option, node_options
 from ai_assistant.cli.output import columns, duration, size
 from ai_assistant.cli.plan_line import plan_lines
@@ -99,6 +100,7 @@ def page(status: NodeStatus, url: str) -> str:
     remarks = [remark for one in status.models if (remark := _remark(one))]
     remarks += _power(status.power)
     remarks += [line for one in status.models for line in plan_lines(one)]
+    remarks += [line for one in status.models for line in move_lines(one, time.time())]
     table = columns(_HEAD, [row(one) for one in status.models])
     more = [more_row(one.model.id, one.engine) for one in status.models if one.engine]
     remarks += _jobs(status.jobs) if status.jobs else []

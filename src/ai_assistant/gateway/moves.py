@@ -1,6 +1,7 @@
-"""POST /admin/models/{id}/move: lay a model out anew while it answers.
+"""POST /admin/models/{id}/move: lay a model out anew while it answers; /release: let it go again.
 
-The answer is a line of JSON for each step, and the result or the error as the last one.
+The answer is a line of JSON for each step, and the result or the error as the last one. What was
+moved by hand stays so, until it is released: then the node may lay it out anew by itself.
 """
 
 from collections.abc import AsyncGenerator
@@ -35,13 +36,19 @@ class Mover(Protocol):
         self, name: str, changes: dict[str, Any], how: How = "auto"
     ) -> AsyncGenerator[MoveStep | MoveResult, None]: ...
 
+    def release(self, name: str) -> None: ...
+
 
 _bodies = msgspec.json.Decoder(MoveBody)
 
 
 def move_routes(mover: Mover, settings: GatewaySettings) -> list[BaseRoute]:
     """Routes for the app to mount behind its guards."""
-    return [Route("/admin/models/{id:path}/move", _Move(mover, settings), methods=["POST"])]
+    move, release = _Move(mover, settings), _Release(mover, settings)
+    return [
+        Route("/admin/models/{id:path}/move", move, methods=["POST"]),
+        Route("/admin/models/{id:path}/release", release, methods=["POST"]),
+    ]
 
 
 class _Move:
@@ -72,3 +79,19 @@ class _Move:
         finally:
             await steps.aclose()
         await exchange.send_events(b"", last=True)
+
+
+class _Release:
+    """The endpoint as an ASGI application."""
+
+    def __init__(self, mover: Mover, settings: GatewaySettings) -> None:
+        self._mover = mover
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send, self._settings)
+        if not exchange.caller.administers:
+            raise KeyTooWeak("This key is limited: it may not move models.")
+        model = scope["path_params"]["id"]
+        self._mover.release(model)
+        await exchange.send_object({"model": model, "held": False})
