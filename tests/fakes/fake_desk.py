@@ -23,6 +23,9 @@ class FakeDesk:
     places: int = 4
     enough: Callable[[str], bool] = lambda _owner: False
     """Whether that owner must wait."""
+    bars: Callable[[str], str] = lambda _owner: ""
+    """Why that owner's lines are not answered any more."""
+    asked_for_room: Callable[[], object] = lambda: None
     gate: asyncio.Event | None = None
     """Answers wait for it."""
     calls: list[Call] = field(default_factory=list[Call])
@@ -47,6 +50,9 @@ class FakeDesk:
         body = {"model": "m", "echo": msgspec.Raw(call.body), "usage": usage}
         return Answered(status=200, body=msgspec.json.encode(body), request_id=call.request_id)
 
+    def barred(self, owner: str) -> str:
+        return self.bars(owner)
+
     def limited(self, owner: str) -> Unavailable | None:
         return RateLimited("Enough.", retry_after=30) if self.enough(owner) else None
 
@@ -58,4 +64,5 @@ class FakeDesk:
         return name or "m"
 
     def room(self, model: str) -> int:
+        self.asked_for_room()
         return self.places

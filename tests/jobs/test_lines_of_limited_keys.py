@@ -110,6 +110,56 @@ def test_the_status_tells_nobody_what_others_wait_for(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+LINE = "k name=ann models=starter requests-per-minute=5"
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ((), "is gone or switched off"),
+        (("k name=bob",), "is gone or switched off"),
+        ((f"{LINE} expires=2020-01-01",), "expired on 2020-01-02"),
+        (("k name=ann models=big", "l name=ann class=batch"), "send it again"),
+        (("k name=ann models=big",), ""),
+        ((LINE, "l name=ann class=batch"), ""),
+    ],
+)
+def test_a_line_of_the_settings_is_looked_up_as_it_reads_today(
+    lines: tuple[str, ...], says: str
+) -> None:
+    owner, service = write_owner(read_key(LINE)), FakeService()
+    desk = Desk(service, GatewaySettings(), access=Access(lines))
+    assert says in desk.barred(owner)
+    assert bool(desk.barred(owner)) == bool(says)
+    answered = asyncio.run(desk.answer(call(owner, 1)))
+    if says:
+        assert answered.status == 401
+    else:
+        assert answered.status == (200 if lines[0] == LINE else 403), "by the models of today"
+    assert len(service.asked) == (answered.status == 200)
+
+
+def test_a_batch_whose_key_is_taken_away_stops_and_says_why(tmp_path: Path) -> None:
+    gone: list[str] = []
+    desk = FakeDesk(places=1, bars=lambda _: "".join(gone))
+    house = House(tmp_path, desk)
+    name = house.add(many(6))
+
+    def reply(asked: Call, _try: int) -> None:
+        if len(desk.calls) == 2:
+            gone.append("The API key is gone.")
+
+    desk.reply = reply
+    assert asyncio.run(house.run(name)) == "failed"
+    batch = house.books.batch(name)
+    assert batch.status == "failed"
+    assert "The API key is gone." in batch.errors[0].message
+    assert len(desk.calls) == 2
+    assert (batch.counts.completed, batch.counts.failed) == (2, 4)
+    assert len(house.errors(name)) == 4
+    house.database.close()
+
+
 def test_lines_wait_while_their_owner_has_had_enough_and_others_go_on(tmp_path: Path) -> None:
     left = {"ann": 2, "bob": 99}
 

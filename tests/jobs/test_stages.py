@@ -20,6 +20,7 @@ from ai_assistant.protocol.errors import (
     EngineDied,
     InvalidRequest,
     ModelLoading,
+    NotFound,
     Overloaded,
 )
 
@@ -240,6 +241,45 @@ def test_a_batch_may_have_hours_of_its_own(house: House) -> None:
             assert house.books.batch(night).counts.completed == 0
 
     asyncio.run(noon())
+
+
+def test_a_line_that_is_cut_off_before_it_began_leaves_its_place(tmp_path: Path) -> None:
+    desk = FakeDesk(places=1)
+    house = House(tmp_path, desk)
+    name = house.add(many(3))
+
+    async def cut_off() -> None:
+        async with house.running(name) as run:
+            desk.asked_for_room = run.cancel  # As the first line gets its place.
+            with contextlib.suppress(asyncio.CancelledError):
+                await run
+        assert desk.calls == []
+        desk.asked_for_room = lambda: None
+        await asyncio.wait_for(house.stages.places.take("m"), 5)
+
+    asyncio.run(cut_off())
+    house.database.close()
+
+
+def test_a_batch_whose_results_can_never_be_kept_ends(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    name = house.add(many(3))
+
+    def lose(_call: Call, _try: int) -> None:
+        with house.database.writing() as db:
+            db.exec_driver_sql("DELETE FROM job_batches")
+
+    house.desk.reply = lose
+
+    async def work() -> None:
+        await house.stages.check(name)
+        working = asyncio.ensure_future(house.stages.work(name))
+        done, _ = await asyncio.wait({working}, timeout=5)
+        assert done
+        assert isinstance(working.exception(), NotFound)
+
+    asyncio.run(work())
+    house.database.close()
 
 
 class Cloudy:

@@ -92,6 +92,14 @@ class Desk:
         except AccessDenied:
             return None  # The line itself will say so.
 
+    def barred(self, owner: str) -> str:
+        """Why none of that owner's lines may be answered any more; empty: they may."""
+        try:
+            self._owner(owner)
+        except AccessDenied as denied:
+            return denied.message
+        return ""
+
     def _owner(self, text: str) -> Caller:
         """Who sent a batch, by what its key may today; raises `AccessDenied`."""
         now = self._access.ring.current(read_owner(text))

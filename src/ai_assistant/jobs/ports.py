@@ -40,6 +40,10 @@ class Desk(Protocol):
         """
         ...
 
+    def barred(self, owner: str) -> str:
+        """Why no line of that owner is answered any more, such as a key that was taken away."""
+        ...
+
     def limited(self, owner: str) -> Unavailable | None:
         """Why no line of that owner may begin now, if it has had what its key allows."""
         ...

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
 import msgspec
+from msgspec import structs
 
 from ai_assistant.jobs.books import Books
 from ai_assistant.jobs.lines import BadLine, Line, Request, read_lines, read_request
@@ -16,7 +17,7 @@ from ai_assistant.jobs.ports import SPILLED, Call, Ports
 from ai_assistant.jobs.record import Record
 from ai_assistant.jobs.results import Answered, answered, unanswered
 from ai_assistant.jobs.shelf import Shelf
-from ai_assistant.jobs.states import Batch, Outcome
+from ai_assistant.jobs.states import Batch, Outcome, Problem
 from ai_assistant.jobs.windows import read_window
 from ai_assistant.protocol.errors import (
     AssistantError,
@@ -45,6 +46,10 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     until: int | None = None
     """Seconds since 1970, where that is known."""
+
+
+class _Barred(Exception):
+    """Whoever sent it may ask nothing any more."""
 
 
 class House(Protocol):
@@ -95,22 +100,36 @@ class Shift:
         self._cancelled.set()
 
     async def run(self) -> Outcome:
-        """Every line gets its result, or the batch expires, or it is cancelled."""
+        """Every line gets its result, or the batch expires, is cancelled, or its key is gone."""
         work = asyncio.create_task(self._work())
         cancelled = asyncio.create_task(self._cancelled.wait())
         expired = asyncio.create_task(self._ports.clock.sleep_until(self._batch.expires_at))
         writing = asyncio.create_task(self._record.keep_writing())
-        ends = {work, cancelled, expired}
+        ends = {work, cancelled, expired, writing}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                writing.result()  # By a mistake of ours: without it nothing would ever be settled.
             if work.done():
-                work.result()
-                return "completed"
+                return await self._ended(work)
             return "cancelled" if cancelled.done() else "expired"
         finally:
             await _end([work, cancelled, expired, *self._under_way])
             await _end([writing])
             await self._record.last_try()
+
+    async def _ended(self, work: asyncio.Task[None]) -> Outcome:
+        try:
+            work.result()
+        except _Barred as barred:
+            problem = Problem(code="key_not_valid", message=f"{barred} The batch has stopped.")
+            await asyncio.to_thread(
+                self._house.books.change,
+                self._batch.id,
+                lambda batch: structs.replace(batch, errors=(problem,)),
+            )
+            return "failed"
+        return "completed"
 
     async def _work(self) -> None:
         done = await asyncio.to_thread(self._house.books.done_lines, self._batch.id)
@@ -139,15 +158,24 @@ class Shift:
             self._wanted = queue
             await self._house.places.take(queue)
             self._wanted = None
-            if spill or self._window.is_open(self._ports.clock.now()):
+            barred = self._ports.desk.barred(self._batch.owner)
+            if not barred and (spill or self._window.is_open(self._ports.clock.now())):
                 break
-            self._house.places.give(queue)  # The hours ended while we stood in the queue.
-        self._start(self._attend(line.number, request, queue))
+            self._house.places.give(queue)  # It ended while we stood in the queue.
+        self._start(line.number, request, queue)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _start(self, number: int, request: Request, queue: str) -> None:
+        """A task that is cancelled before its first step would never give its place back."""
+        begun = asyncio.Event()
+
+        def through(task: asyncio.Task[None]) -> None:
+            self._under_way.discard(task)
+            if not begun.is_set():
+                self._house.places.give(queue)
+
+        task = asyncio.create_task(self._attend(number, request, queue, begun))
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(through)
 
     # When to wait.
 
@@ -155,6 +183,8 @@ class Shift:
         """Return when a line may begin; the value says whether it may go to a cloud."""
         ports = self._ports
         while True:
+            if why := ports.desk.barred(self._batch.owner):
+                raise _Barred(why)
             now = ports.clock.now()
             spill = self._may_spill(now, model) and await ports.network.online()
             if self._record.trouble is not None:
@@ -196,7 +226,10 @@ class Shift:
 
     # One line.
 
-    async def _attend(self, number: int, request: Request, queue: str) -> None:
+    async def _attend(
+        self, number: int, request: Request, queue: str, begun: asyncio.Event
+    ) -> None:
+        begun.set()
         spill = queue.endswith(SPILLED)
         while True:
             try:

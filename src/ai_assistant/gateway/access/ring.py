@@ -54,11 +54,26 @@ class KeyRing:
         """What has become of a caller that was let in earlier; raises `AccessDenied`."""
         if self._file.changed():
             self._take_stored()
-        now = self._callers.get(caller.name) if caller.stored else caller
+        now = self._callers.get(caller.name) if caller.stored else self._given_now(caller)
         if now is None:
-            raise AccessDenied("The API key that this was sent with has been taken away.")
+            raise AccessDenied("The API key that this was sent with is gone or switched off.")
         _refuse_expired(now.expires)
         return now
+
+    def _given_now(self, caller: Caller) -> Caller | None:
+        """The line of the settings that it came with, as it reads today.
+
+        Lines of one name are told apart by what they allow; nothing of a secret is kept with jobs.
+        """
+        if not caller.tenant:
+            return caller  # It came when nobody needed a key.
+        lines = [one for one in self._given.values() if one.tenant == caller.tenant]
+        if len(lines) > 1 and not any(_same(one, caller) for one in lines):
+            raise AccessDenied(
+                f"The keys named {caller.name} have changed since this was sent, and nobody can "
+                "tell which of them it was: send it again."
+            )
+        return next((one for one in lines if _same(one, caller)), next(iter(lines), None))
 
     def group_limits(self, kind: Who, name: str) -> Limits:
         """What all keys of a user or a team may have together."""
@@ -78,6 +93,11 @@ class KeyRing:
         self._callers = {key.name: caller_of_key(key) for key in keys if key.enabled}
         self._stored = {one.sha256: (key, one.until) for key in keys for one in key.secrets}
         self._demanded = self._demanded or bool(keys)
+
+
+def _same(one: Caller, sent: Caller) -> bool:
+    """`sent` may know more than a caller."""
+    return all(getattr(one, name) == getattr(sent, name) for name in Caller.__struct_fields__)
 
 
 def _refuse_expired(expires: float | None) -> None:
