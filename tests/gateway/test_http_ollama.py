@@ -9,6 +9,7 @@ import pytest
 from tests.fakes.fake_service import model, say
 from tests.fakes.running_gateway import RunningGateway, RunningGateways
 
+from ai_assistant.gateway.closed_schema import closed
 from ai_assistant.protocol.chunks import Timings, TokenChunk, ToolCallDelta, Usage
 from ai_assistant.protocol.errors import EngineDied, ModelLoading
 from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, TextPrompt
@@ -102,6 +103,43 @@ def test_generate_is_a_chat_of_one_turn(gateway: RunningGateway, client: ollama.
     assert "".join(piece.response for piece in pieces) == "Hello"
     client.generate(model="starter", prompt="as it is", raw=True)
     assert gateway.service.asked[-1].prompt == TextPrompt("as it is")
+
+
+def test_numbers_may_be_floats(gateway: RunningGateway, client: ollama.Client) -> None:
+    """Clients in languages whose numbers are all floats, and many forms of settings."""
+    client._client.post(
+        "/api/chat",
+        json={"model": "starter", "messages": HELLO, "stream": False,
+              "options": {"top_k": 40.0, "seed": 7.0, "num_predict": 12.0}},
+    ).raise_for_status()  # fmt: skip
+    asked = gateway.service.asked[-1]
+    assert (asked.sampling.top_k, asked.sampling.seed, asked.max_tokens) == (40, 7, 12)
+    assert all(type(one) is int for one in (asked.sampling.top_k, asked.sampling.seed))
+
+
+NAMED = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (NAMED, {**NAMED, "additionalProperties": False}),
+        ({**NAMED, "additionalProperties": True}, {**NAMED, "additionalProperties": True}),
+        ({"type": "object"}, {"type": "object"}),
+        ({"$defs": {"x": NAMED}}, {"$defs": {"x": {**NAMED, "additionalProperties": False}}}),
+        ({"enum": [NAMED]}, {"enum": [NAMED]}),
+        (
+            {"properties": {"properties": NAMED}},
+            {
+                "properties": {"properties": {**NAMED, "additionalProperties": False}},
+                "additionalProperties": False,
+            },
+        ),
+        ({"allOf": [NAMED]}, {"allOf": [NAMED]}),
+    ],
+)
+def test_a_schema_names_all_fields(given: dict[str, Any], kept: dict[str, Any]) -> None:
+    assert closed(given) == kept
 
 
 def test_a_request_in_our_words(gateway: RunningGateway, client: ollama.Client) -> None:

@@ -54,7 +54,7 @@ async def embed(exchange: Exchange, service: Service) -> None:
     """One vector for each input."""
     wire = read_embed(await exchange.body())
     given = wire.input
-    inputs = [given] if isinstance(given, str) else given or []
+    inputs = ([given] if given else []) if isinstance(given, str) else given or []
     found = await _vectors(exchange, service, wire, inputs, "input") if inputs else None
     vectors = [numbers(vector) for vector in found.vectors] if found else []
     spent = nanoseconds(time.perf_counter() - exchange.record.began)

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ai_assistant.gateway.closed_schema import closed
 from ai_assistant.gateway.decoding import decode, portable
 from ai_assistant.gateway.errors import invalid
 from ai_assistant.gateway.keys import Standing
@@ -31,21 +32,34 @@ from ai_assistant.protocol.requests import (
 
 _INT32 = 2**31 - 1
 _ROLES = ("system", "user", "assistant", "tool")
+Limit = (
+    Annotated[int, msgspec.Meta(ge=-2, le=_INT32)]
+    | Annotated[float, msgspec.Meta(ge=-2, le=_INT32)]
+)
+Count = (
+    Annotated[int, msgspec.Meta(ge=-1, le=_INT32)]
+    | Annotated[float, msgspec.Meta(ge=-1, le=_INT32)]
+)
+Seed = (
+    Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    | Annotated[float, msgspec.Meta(gt=-(2.0**63), lt=2.0**63)]
+)
+"""Clients whose numbers are all floats write 40.0; what stands behind the point does not count."""
 
 
 class Options(msgspec.Struct):
     """How to sample and when to stop. Options of how a model is loaded are the node's to set."""
 
-    num_predict: Annotated[int, msgspec.Meta(ge=-2, le=_INT32)] | None = None
+    num_predict: Limit | None = None
     """-1 and -2: no limit but the context."""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=-1, le=_INT32)] | None = None
+    top_k: Count | None = None
     top_p: Unit | None = None
     min_p: Unit | None = None
     repeat_penalty: Factor | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     stop: str | list[str] | None = None
 
 
@@ -149,7 +163,7 @@ def to_request(
 ) -> GenerateRequest:
     """What is asked; raises `RequestError` that names the field at fault."""
     options = wire.options or Options()
-    limit = options.num_predict
+    limit = _count(options.num_predict)
     if limit == 0:
         raise invalid("options.num_predict", "expected at least 1, or -1 for no limit")
     return GenerateRequest(
@@ -244,21 +258,25 @@ def _to_call(call: Called, id: str, where: str) -> ToolCall:
 def _to_sampling(options: Options) -> Sampling:
     return Sampling(
         temperature=options.temperature,
-        top_k=0 if options.top_k == -1 else options.top_k,
+        top_k=0 if options.top_k == -1 else _count(options.top_k),
         top_p=options.top_p,
         min_p=options.min_p,
         repetition_penalty=options.repeat_penalty,
         presence_penalty=options.presence_penalty or 0.0,
         frequency_penalty=options.frequency_penalty or 0.0,
-        seed=None if options.seed == -1 else options.seed,
+        seed=None if options.seed == -1 else _count(options.seed),
     )
+
+
+def _count(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def _to_format(wanted: str | JsonSchema | None) -> OutputFormat:
     if not wanted:
         return OutputFormat()
     if isinstance(wanted, dict):
-        return OutputFormat(kind="json_schema", schema=portable(wanted, "format"))
+        return OutputFormat(kind="json_schema", schema=closed(portable(wanted, "format")))
     if wanted != "json":
         raise invalid("format", "expected json or a JSON schema")
     return OutputFormat(kind="json_object")
