@@ -27,7 +27,8 @@ from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.store.models import known_models, read_model
-from ai_assistant.workers.planning import machine_name
+from ai_assistant.workers.drafts import Drafts, Room
+from ai_assistant.workers.planning import Planner, machine_name
 from ai_assistant.workers.trials import Measuring, Ways
 from ai_assistant.workers.verifying import Verified, verify
 
@@ -76,7 +77,11 @@ class Planning(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--gpu-memory", type=float, metavar="GB", help="Plan as if the GPUs had no more free."
 )
-@click.option("--explain", is_flag=True, help="Show what each part of a step costs.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Show what each part of a step costs, and whether a draft model would pay.",
+)
 @click.option("--verify", "sure", is_flag=True, help="Load the model and try the two best layouts.")
 @click.option("--again", is_flag=True, help="Measure anew, although it was measured before.")
 @json_option
@@ -140,6 +145,17 @@ def command(
         bench = benches[found[0].layout.kv_type]
         rows = words.terms(planning.anatomy, bench, found[0], work, factors)
         click.echo(f"\n{plan_table.terms(rows, factors)}")
+        click.echo(f"\n{_drafted(planning, settings, plan, found[0])}")
+
+
+def _drafted(planning: Planning, settings: Settings, plan: EnginePlan, first: Prediction) -> str:
+    """Whether a smaller model would help to guess."""
+    pairs = zip(planning.machine.gpus, first.memory.gpus, strict=False)
+    gpu = max((free - taken for free, taken in pairs), default=0)
+    room = Room(planning.machine.memory_available - first.memory.ram, gpu)
+    planner = Planner(planning.settings, planning.folder)
+    drafts = Drafts(planning.settings, known_models(settings.store.models), planner)
+    return drafts.judge(planning.model, plan, room, planning.gpus).words
 
 
 def _json(

@@ -24,6 +24,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A fixed number; 0 follows the machine."""
     speculation: bool = True
     """Guess tokens ahead where it pays; the answers stay the same."""
+    draft: str = "auto"
+    """A smaller model with the same tokens that helps to guess: `auto`, `off` or its name."""
     batch_floor: float = 0.05
     """Share of the time that waiting batch work gets while more urgent work keeps coming."""
     tpot_factor: float = 2.0

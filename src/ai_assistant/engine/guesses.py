@@ -72,7 +72,7 @@ class Guesses:
                 if guess.tokens:
                     found[index] = guess
         streams = sum(1 for part in parts if part.count == 1 and part.sequence.remaining == 1)
-        if self.drafting and streams == len(parts):
+        if self.drafting and 0 < streams == len(parts):
             self._ask_model(parts, found, room)
         if not found:
             return parts

@@ -16,6 +16,7 @@ from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.scheduler import Scheduler
 from ai_assistant.store import models
 from ai_assistant.store.pins import read_pins
+from ai_assistant.workers.drafts import Drafts
 from ai_assistant.workers.idle import Idle
 from ai_assistant.workers.local import LocalWorker
 from ai_assistant.workers.planning import Planner
@@ -35,9 +36,11 @@ def build_scheduler(
     settings: Settings, planner: Planner, idle: Idle, power: NodePower
 ) -> Scheduler:
     """Nothing is loaded yet."""
+    here = known_models(settings)
+    drafts = Drafts(settings.engine, here, planner)
 
     def make_worker(model: ModelInfo) -> tuple[Worker, int]:
-        planned = planner.plan(model)
+        planned = drafts.beside(model, planner.plan(model))
         place = _cache_place(settings)
         worker = LocalWorker(
             model,
@@ -52,7 +55,7 @@ def build_scheduler(
         return worker, planned.need
 
     return Scheduler(
-        known_models(settings),
+        here,
         make_worker,
         settings.scheduler,
         version=VERSION,

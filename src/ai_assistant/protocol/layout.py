@@ -45,6 +45,14 @@ class ModelAnatomy(msgspec.Struct, frozen=True, kw_only=True):
         """Bytes of all tensors."""
         return sum(part.bytes for part in (*self.layers, self.embedding, self.output))
 
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of them that a token needs: of a mixture's experts a few, of an embedding that is
+        not the output too next to nothing."""
+        share = self.experts_used / self.experts if self.experts else 1.0
+        layers = sum(part.bytes - int(part.experts * (1 - share)) for part in self.layers)
+        return layers + self.output.bytes + (self.embedding.bytes if self.tied else 0)
+
 
 class Case(msgspec.Struct, frozen=True):
     """A step to be timed."""

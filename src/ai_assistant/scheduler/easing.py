@@ -145,6 +145,7 @@ class Easing:
             warm_planned=0 if plan.embedding else plan.warm_bytes,
             slots=1 if plan.embedding else known.slots if known else plan.slots,
             slots_planned=1 if plan.embedding else plan.slots,
+            draft=status.engine.draft_bytes,
             default=one.default,
             smaller=self._shrink is not None and not plan.embedding,
         )

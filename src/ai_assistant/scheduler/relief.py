@@ -1,8 +1,8 @@
 """What is given up when memory is short, and given back when it is not: a pure decision.
 
-First what can be computed again (the tier in RAM), then how much runs at once, then models that
-nobody uses, at last the layout of those that somebody does. One thing at a time: each is looked at
-before the next one goes.
+First draft models, which only help, then what can be computed again (the tier in RAM), then how
+much runs at once, then models that nobody uses, at last the layout of those that somebody does. One
+thing at a time: each is looked at before the next one goes.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     warm_planned: int
     slots: int
     slots_planned: int
+    draft: int = 0
+    """Bytes of its draft model: the first thing that an engine gives up when it is eased."""
     default: bool = False
     smaller: bool = False
     """There is a smaller layout that what runs fits into."""
@@ -63,6 +65,9 @@ def relieve(level: Level, models: Sequence[Held]) -> Step | None:
     """The next thing to give up; None where there is nothing left, or no need."""
     if level == "calm":
         return None
+    if with_draft := [one for one in models if one.draft]:
+        largest = max(with_draft, key=lambda one: one.draft)
+        return Ease(largest.id, largest.warm, largest.slots)
     share = 0 if level == "critical" else 2
     if with_tier := [one for one in models if one.warm > (SMALLEST if share else 0)]:
         largest = max(with_tier, key=lambda one: one.warm)

@@ -14,7 +14,11 @@ _FEED = re.compile(r"\.ffn_(up|down|gate|gate_up)(_(ch|)exps)?\.")
 
 def read_anatomy(path: Path) -> ModelAnatomy:
     """Raises `ModelLoadFailed` as `read_header` does."""
-    header = read_header(path)
+    return anatomy_of(read_header(path))
+
+
+def anatomy_of(header: GgufHeader) -> ModelAnatomy:
+    """The same of a header that was read."""
     layers: defaultdict[int, list[TensorInfo]] = defaultdict(list)
     outside: list[TensorInfo] = []
     for tensor in header.tensors:
