@@ -9,7 +9,7 @@ Of a mixture's experts a token needs a few; those in memory are as likely to be 
 import msgspec
 from msgspec import structs
 
-from ai_assistant.devices.layout.room import KV_BYTES
+from ai_assistant.devices.layout.room import of_kv_type
 from ai_assistant.devices.plan import CELL_STEP
 from ai_assistant.protocol.errors import ModelLoadFailed
 from ai_assistant.protocol.frames import EnginePlan
@@ -61,7 +61,7 @@ def fits(model: ModelInfo, plan: EnginePlan, free: int) -> bool:
 
 def kv_bytes(model: ModelInfo, plan: EnginePlan) -> int:
     """Of the KV cache."""
-    return int(model.kv_bytes_per_token / 2 * KV_BYTES[plan.kv_type] * plan.cells)
+    return int(of_kv_type(model.kv_bytes_per_token * plan.cells, plan.kv_type))
 
 
 def frugal(plan: EnginePlan, context: int) -> EnginePlan:

@@ -3,7 +3,7 @@
 import msgspec
 
 from ai_assistant.devices.layout.predict import Layout
-from ai_assistant.devices.layout.room import KV_BYTES, Limits
+from ai_assistant.devices.layout.room import Limits, of_kv_type
 from ai_assistant.devices.layout.search import TURNS, Wanted
 from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.protocol.errors import ModelLoadFailed
@@ -165,7 +165,7 @@ def _tokens(
 
 
 def _affordable_cells(model: ModelInfo, machine: Machine, kv_type: str) -> int:
-    per_token = model.kv_bytes_per_token / 2 * KV_BYTES[kv_type]
+    per_token = of_kv_type(model.kv_bytes_per_token, kv_type)
     if per_token <= 0:
         return POOL_CAP
     free = max(machine.memory_available - model.size_bytes, machine.memory_available // 8)
@@ -174,7 +174,7 @@ def _affordable_cells(model: ModelInfo, machine: Machine, kv_type: str) -> int:
 
 def _refuse_what_does_not_fit(model: ModelInfo, machine: Machine, cells: int, kv_type: str) -> None:
     """The owner may ask for more than the machine has: better a word now than a dead machine."""
-    per_token = model.kv_bytes_per_token / 2 * KV_BYTES[kv_type]
+    per_token = of_kv_type(model.kv_bytes_per_token, kv_type)
     room = machine.memory_available + sum(machine.gpus)
     if cells * per_token <= room:
         return
@@ -188,8 +188,8 @@ def _refuse_what_does_not_fit(model: ModelInfo, machine: Machine, cells: int, kv
 
 def memory_need(model: ModelInfo, plan: EnginePlan) -> int:
     """Bytes that the engine will take: weights, KV cache, working space."""
-    per_token = model.kv_bytes_per_token / 2 * KV_BYTES[plan.kv_type]
-    return model.size_bytes + int(plan.cells * per_token) + (300 << 20)
+    cache = of_kv_type(model.kv_bytes_per_token * plan.cells, plan.kv_type)
+    return model.size_bytes + int(cache) + (300 << 20)
 
 
 def _round_up(cells: int) -> int:

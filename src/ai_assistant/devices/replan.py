@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, structs
 
-from ai_assistant.devices.plan import CELL_STEP, KV_BYTES
+from ai_assistant.devices.layout.room import of_kv_type
+from ai_assistant.devices.plan import CELL_STEP
 from ai_assistant.devices.settings import KvType
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.frames import EnginePlan
@@ -103,7 +104,7 @@ def _refuse_what_does_not_fit(
 
 
 def _kv_bytes(plan: EnginePlan, model: ModelInfo) -> float:
-    return plan.cells * model.kv_bytes_per_token / 2 * KV_BYTES[plan.kv_type]
+    return of_kv_type(model.kv_bytes_per_token * plan.cells, plan.kv_type)
 
 
 def _round_up(cells: int) -> int:

@@ -23,26 +23,11 @@ class Beyond:
         self._handle = os.open(path, os.O_RDONLY)
         self._windows_small = advice.small_windows(path)
         self._address = advice.mapped_at(path)
-        self.locked = self._keep()
+        self._keep()
         self._stream = Stream(self.division, Pages(self._bring, self._drop))
         self.watch = Watch(layers, self._stream.reach, self._stream.leave)
 
-    @property
-    def bytes_read(self) -> int:
-        """From disk, since the start, apart from what stays."""
-        return self._stream.bytes_read
-
-    @property
-    def seconds_waited(self) -> float:
-        """Steps waited for the disk."""
-        return self._stream.seconds_waited
-
-    def close(self) -> None:
-        """End the readers; before the model is freed."""
-        self._stream.close()
-        os.close(self._handle)
-
-    def _keep(self) -> bool:
+    def _keep(self) -> None:
         """Bring in what stays, and hold it where we may; else its being used holds it."""
         # What the load left of the rest would push out what stays.
         for spans in self.division.streamed:
@@ -50,11 +35,12 @@ class Beyond:
                 self._drop(span)
         kept = [span for spans in self.division.kept for span in spans]
         with ThreadPoolExecutor(READERS) as pool:
-            list(pool.map(self._bring, [piece for span in kept for piece in _pieces(span)]))
-            return all(pool.map(self._lock, kept))
+            list(pool.map(self._bring, [piece for span in kept for piece in span.pieces(_PIECE)]))
+            list(pool.map(self._lock, kept))
 
-    def _lock(self, span: Span) -> bool:
-        return self._address is not None and advice.lock(self._address + span.start, span.bytes)
+    def _lock(self, span: Span) -> None:
+        if self._address is not None:
+            advice.lock(self._address + span.start, span.bytes)
 
     def _bring(self, span: Span) -> None:
         if self._windows_small:
@@ -69,8 +55,3 @@ class Beyond:
             if self._address is not None:
                 advice.map_out(self._address + start, length)
             advice.forget(self._handle, start, length)
-
-
-def _pieces(span: Span) -> list[Span]:
-    starts = range(span.start, span.end, _PIECE)
-    return [Span(start, min(start + _PIECE, span.end)) for start in starts]

@@ -37,6 +37,11 @@ class Span(msgspec.Struct, frozen=True):
         """Its length."""
         return self.end - self.start
 
+    def pieces(self, size: int) -> "list[Span]":
+        """It in parts of at most so many bytes."""
+        starts = range(self.start, self.end, size)
+        return [Span(start, min(start + size, self.end)) for start in starts]
+
 
 class Division(msgspec.Struct, frozen=True, kw_only=True):
     """What stays and what comes and goes, by layer in the order of a step; the output is last."""

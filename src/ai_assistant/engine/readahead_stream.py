@@ -3,7 +3,6 @@ dropped behind it, round after round.
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -49,9 +48,6 @@ class Stream:
         self._next = 0
         self._held = 0
         self._ended = False
-        self.bytes_read = 0
-        self.seconds_waited = 0.0
-        """Time that steps waited for the disk."""
         self._threads = [
             threading.Thread(target=self._read, daemon=True, name="weights") for _ in range(readers)
         ]
@@ -65,9 +61,7 @@ class Stream:
         with self._state:
             if not any(one.layer == layer for one in self._rounds):
                 self._begin_at(layer)
-            begun = time.perf_counter()
             self._state.wait_for(lambda: self._there(layer), PATIENCE)
-            self.seconds_waited += time.perf_counter() - begun
 
     def leave(self, layer: int) -> None:
         """A layer is computed: its streamed part, and what a broken step left before it, goes."""
@@ -107,7 +101,7 @@ class Stream:
             if not force and self._held + size > self._window:
                 break
             force = False
-            pieces = [piece for span in self._spans[self._next] for piece in _pieces(span)]
+            pieces = [piece for span in self._spans[self._next] for piece in span.pieces(CHUNK)]
             one = _Round(self._next, len(pieces), size)
             self._held += size
             self._rounds.append(one)
@@ -141,12 +135,5 @@ class Stream:
         self._pages.bring(piece)
         with self._state:
             one.missing -= 1
-            self.bytes_read += piece.bytes
             if not one.missing:
                 self._state.notify_all()
-
-
-def _pieces(span: Span) -> list[Span]:
-    return [
-        Span(start, min(start + CHUNK, span.end)) for start in range(span.start, span.end, CHUNK)
-    ]

@@ -17,6 +17,11 @@ MASK = 6
 """Bytes for each token of a step and cell of the cache, while it is computed."""
 
 
+def of_kv_type(f16_bytes: float, kv_type: str) -> float:
+    """As many bytes of the KV cache in that type; models tell theirs in f16."""
+    return f16_bytes / KV_BYTES["f16"] * KV_BYTES[kv_type]
+
+
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes beside weights and KV cache."""
 
@@ -73,7 +78,7 @@ def estimated(anatomy: ModelAnatomy, chunk: int = 512) -> Needs:
 
 def kv_bytes(anatomy: ModelAnatomy, layout: Layout) -> int:
     """Of one layer."""
-    return int(anatomy.kv_bytes_per_token_layer * KV_BYTES[layout.kv_type] / 2 * layout.cells)
+    return int(of_kv_type(anatomy.kv_bytes_per_token_layer * layout.cells, layout.kv_type))
 
 
 def memory(anatomy: ModelAnatomy, layout: Layout, needs: Needs) -> Memory:
