@@ -38,11 +38,6 @@ class Load:
         """Of first words, in milliseconds."""
         return statistics.median(self.first)
 
-    def quantile(self, share: float) -> float:
-        """Of whole answers, in milliseconds."""
-        cuts = statistics.quantiles(self.whole, n=100, method="inclusive")
-        return cuts[round(share * 100) - 1]
-
 
 class _Client(asyncio.Protocol):
     """One connection that asks as long as there is something to ask."""

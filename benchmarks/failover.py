@@ -76,7 +76,6 @@ class Stage:
     """Servers, proxies, and when each was asked."""
 
     cases: dict[str, Case]
-    victims: dict[str, int] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
     """When the provider that stands by was asked, by the case's tag."""
     begun: dict[str, str] = field(default_factory=dict)
@@ -126,13 +125,17 @@ async def victim() -> tuple[asyncio.subprocess.Process, int]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.speaker", str(port)
     )
-    for _ in range(200):
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return process, port
-        await asyncio.sleep(0.05)
-    raise RuntimeError("the speaker does not start")
+    try:
+        for _ in range(200):
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return process, port
+            await asyncio.sleep(0.05)
+        raise RuntimeError("the speaker does not start")
+    except BaseException:
+        await _end(process)
+        raise
 
 
 def settings(found: list[Case], failing: dict[str, str], standing_by: dict[str, str]) -> str:
@@ -235,7 +238,7 @@ class Bench:
             if case.killed:
                 process, port = await victim()
                 self._processes[case.name] = process
-                stack.callback(_end, process)
+                stack.push_async_callback(_end, process)
                 addresses[case.name] = f"http://127.0.0.1:{port}/v1"
         voice = self._cases[0].voice
         text = settings(self._cases, addresses, {voice: by.url + "/v1"})
@@ -335,9 +338,10 @@ def _enter(stack: AsyncExitStack, text: str) -> tuple[Server, Any]:
     return stack.enter_context(elsewhere.start(text))
 
 
-def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         process.kill()
+    await process.wait()
 
 
 def _asks(case: Case) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ from ai_assistant.scheduler.settings import SchedulerSettings
 from ai_assistant.workers.local import LocalWorker
 from benchmarks.crowd import crowd
 from benchmarks.report import Record
+from benchmarks.rounds import quantile
 
 TOKENS = 16
 WARM_UP = 200
@@ -176,10 +177,6 @@ def crowds(ports: list[int], count: int) -> list[float]:
             )
             mine.append(asked.rate)
     return [statistics.median(mine) for mine in rates]
-
-
-def quantile(values: list[float], share: float) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
 
 
 def latencies(ours: list[tuple[float, float]], bare: list[tuple[float, float]]) -> list[Record]:

@@ -14,7 +14,7 @@ CALM_SWAPPINESS = 30
 """Above it Linux swaps out weights to keep files cached."""
 _ZSWAP = "/sys/module/zswap/parameters/enabled"
 _HOLDS_BACK = {"powersave", "conservative"}
-_CHOOSES_ITSELF = {"intel_pstate", "amd-pstate-epp", "amd_pstate_epp"}
+CHOOSES_ITSELF = {"intel_pstate", "amd-pstate-epp", "amd_pstate_epp"}
 """With these drivers `powersave` is the usual governor, and fast when there is work."""
 
 
@@ -125,7 +125,7 @@ def _speed(power: Power) -> Iterator[Finding]:
 
 def _governor(power: Power, governor: str) -> Finding:
     found = f"{governor} ({power.frequency_driver})"
-    if governor not in _HOLDS_BACK or power.frequency_driver in _CHOOSES_ITSELF:
+    if governor not in _HOLDS_BACK or power.frequency_driver in CHOOSES_ITSELF:
         return Finding(name="Governor", verdict="ok", found=found)
     better = next(
         (one for one in ("schedutil", "ondemand", "performance") if one in power.governors), None

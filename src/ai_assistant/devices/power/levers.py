@@ -7,15 +7,13 @@ not among them.
 from collections.abc import Iterable, Iterator, Sequence
 
 from ai_assistant.devices.apply_port import NVML
-from ai_assistant.devices.judge import Change
+from ai_assistant.devices.judge import CHOOSES_ITSELF, Change
 from ai_assistant.devices.power.modes import Mode
 from ai_assistant.devices.probe.text import scaled
 from ai_assistant.devices.source import NvidiaCard, Source
 
 _POLICIES = "/sys/devices/system/cpu/cpufreq/policy*"
 _FIRST = "/sys/devices/system/cpu/cpufreq/policy0"
-_SELF_CHOOSING = ("intel_pstate", "amd-pstate-epp", "amd_pstate_epp")
-"""Drivers whose governors `powersave` and `performance` only choose between preferences."""
 _GOVERNORS = {
     "max": ("performance",),
     "balanced": ("schedutil", "ondemand"),
@@ -43,7 +41,7 @@ def levers(source: Source, mode: Mode, cards: Sequence[NvidiaCard]) -> tuple[Cha
 def _frequency(source: Source, mode: Mode) -> Iterator[Change]:
     driver = source.read(f"{_FIRST}/scaling_driver") or ""
     offered = (source.read(f"{_FIRST}/scaling_available_governors") or "").split()
-    if driver not in _SELF_CHOOSING:
+    if driver not in CHOOSES_ITSELF:
         wanted = [one for one in _GOVERNORS.get(mode.kind, ()) if one in offered]
         if wanted:
             yield Change(path=f"{_POLICIES}/scaling_governor", value=wanted[0])
