@@ -1,12 +1,13 @@
 """llama-server as the cloud: killed while it speaks, our node goes on; and the other way round."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.fakes.fault_proxy import Fault, FaultProxy
-from tests.system.running_node import RunningNode
+from tests.system.running_node import RunningNode, ready_node
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / ".bench" / "llama-server" / "bin" / "llama-server"
@@ -43,14 +44,20 @@ class LlamaServer:
                  "--no-webui"],
                 stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
+        try:
+            self._await_health(folder / "llama-server.log")
+        except BaseException:
+            self.kill()
+            raise
+
+    def _await_health(self, log: Path) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            try:
+            with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(self.url + "/health").status_code == 200:
                     return
-            except httpx.HTTPError:
-                time.sleep(0.05)
-        raise AssertionError((folder / "llama-server.log").read_text()[-2000:])
+            time.sleep(0.05)
+        raise AssertionError(log.read_text()[-2000:])
 
     def kill(self) -> None:
         """As the kernel's out-of-memory killer would."""
@@ -88,14 +95,13 @@ def llama(tmp_path: Path) -> Iterator[LlamaServer]:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[RunningNode]:
     (tmp_path / "desk").mkdir()
-    node = RunningNode(tmp_path / "desk", AI_ASSISTANT_ENGINE_SPECULATION="false")
-    node.wait_ready()
-    yield node
-    node.process.kill()
-    node.stop()
+    with ready_node(tmp_path / "desk", AI_ASSISTANT_ENGINE_SPECULATION="false") as node:
+        yield node
+        node.process.kill()
 
 
-def front(folder: Path, *others: tuple[str, str]) -> RunningNode:
+@contextlib.contextmanager
+def front(folder: Path, *others: tuple[str, str]) -> Generator[RunningNode]:
     """A node whose model `far` is at these servers, kind and address each."""
     folder.mkdir()
     (folder / "providers.toml").write_text(
@@ -106,9 +112,8 @@ def front(folder: Path, *others: tuple[str, str]) -> RunningNode:
             for n, (kind, url) in enumerate(others)
         )
     )
-    node = RunningNode(folder)
-    node.wait_ready()
-    return node
+    with ready_node(folder) as node:
+        yield node
 
 
 def streamed(node: RunningNode, model: str, kill: int | None = None) -> tuple[str, int, str]:
@@ -141,12 +146,11 @@ def test_our_node_goes_on_where_llama_server_was_killed(
     llama: LlamaServer, desk: RunningNode, tmp_path: Path
 ) -> None:
     recorded = Recorded()
-    with FaultProxy(desk.url, route=recorded.route).in_thread() as proxy:
-        node = front(tmp_path / "front", ("llama-server", llama.url), ("ai-assistant", proxy.url))
-        try:
-            text, tokens, finish = streamed(node, "far", llama.process.pid)
-        finally:
-            node.stop()
+    with (
+        FaultProxy(desk.url, route=recorded.route).in_thread() as proxy,
+        front(tmp_path / "front", ("llama-server", llama.url), ("ai-assistant", proxy.url)) as node,
+    ):
+        text, tokens, finish = streamed(node, "far", llama.process.pid)
     begun = recorded.begun
     assert finish in ("stop", "length")
     assert 10 < tokens <= 300
@@ -163,17 +167,19 @@ def test_llama_server_goes_on_where_our_node_was_killed(
 ) -> None:
     honest, _, _ = streamed(desk, "starter")
     recorded = Recorded()
-    with FaultProxy(llama.url, route=recorded.route).in_thread() as proxy:
-        node = front(tmp_path / "front", ("ai-assistant", desk.url), ("llama-server", proxy.url))
-        try:
-            text, tokens, finish = streamed(node, "far", desk.process.pid)
-        finally:
-            node.stop()
+    with (
+        FaultProxy(llama.url, route=recorded.route).in_thread() as proxy,
+        front(tmp_path / "front", ("ai-assistant", desk.url), ("llama-server", proxy.url)) as node,
+    ):
+        text, tokens, finish = streamed(node, "far", desk.process.pid)
     begun = recorded.begun
     assert honest.startswith(begun)
     assert text.startswith(begun)
     assert text[len(begun) :]
-    rest = continued(llama.url, begun, repeat_penalty=1.0)
+    told = {"continue_final_message": True, "add_generation_prompt": False}
+    rest = continued(llama.url, begun, repeat_penalty=1.0, **told)
+    rest = rest.removeprefix(begun)  # it repeats the beginning where it does not stream
     assert rest.startswith(text[len(begun) :]) or text[len(begun) :].startswith(rest)
+    assert text.count(begun[:40]) == 1
     assert finish in ("stop", "length")
     assert tokens <= 300

@@ -72,12 +72,19 @@ def test_spaces_at_the_joint_are_neither_lost_nor_repeated(reply: list[str], exp
     assert text == expected
 
 
-@pytest.mark.parametrize("kind", ["llama-server", "ollama"])
-def test_llama_server_goes_on_without_being_told(kind: str) -> None:
-    text, body = sent(kind, chat(partial=SAID), "three")
+def test_ollama_goes_on_without_being_told() -> None:
+    text, body = sent("ollama", chat(partial=SAID), "three")
     assert text == "three"
     assert body["messages"][-1]["role"] == "assistant"
     assert "continue_final_message" not in body
+
+
+def test_llama_server_is_told_so_that_it_does_not_repeat_the_beginning() -> None:
+    text, body = sent("llama-server", chat(partial=SAID), " three")
+    assert text == "three"
+    assert body["messages"][-1] == {"role": "assistant", "content": "One two"}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def test_a_prefix_is_marked_and_an_echo_of_it_is_taken_away() -> None:

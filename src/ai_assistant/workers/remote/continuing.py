@@ -13,7 +13,7 @@ from ai_assistant.protocol.requests import (
 )
 from ai_assistant.workers.remote.kinds import Continues
 
-_CUT_SPACES: frozenset[Continues] = frozenset({"anthropic", "message"})
+_CUT_SPACES: frozenset[Continues] = frozenset({"anthropic", "message", "prefill-message"})
 """Anthropic refuses spaces at the end, and templates such as Llama's cut them off."""
 
 
@@ -69,7 +69,7 @@ def _longer(
     variables = prompt.template_variables
     if style == "template":
         variables = {**variables, "continue_final_message": True}
-    elif style == "prefill":
+    elif style in ("prefill", "prefill-message"):
         variables = {**variables, "enable_thinking": False}  # it has thought already
     return msgspec.structs.replace(
         prompt, messages=(*prompt.messages, last), template_variables=variables

@@ -6,13 +6,24 @@ import msgspec
 
 from ai_assistant.protocol.offers import Ability
 
-Continues = Literal["no", "message", "prefill", "prefix", "prefix-echo", "template", "anthropic"]
+Continues = Literal[
+    "no",
+    "message",
+    "prefill",
+    "prefill-message",
+    "prefix",
+    "prefix-echo",
+    "template",
+    "anthropic",
+]
 """How a server goes on in the middle of an answer whose beginning is the last message.
 
 `message`: with `continue_final_message`, and no space at the end (vLLM, SGLang). `prefill`: without
-being told (llama-server, Ollama). `prefix`: with `prefix` on the message (DeepSeek); `prefix-echo`:
-the same, and it repeats the beginning (Mistral). `template`: with `continue_final_message` in
-`chat_template_kwargs` (ai-assistant). `anthropic`: without being told, and no space at the end.
+being told (Ollama). `prefill-message`: without being told too, but then it repeats the beginning,
+which it does not if told as in `message` (llama-server since May 2026). `prefix`: with `prefix` on
+the message (DeepSeek); `prefix-echo`: the same, and it repeats the beginning (Mistral).
+`template`: with `continue_final_message` in `chat_template_kwargs` (ai-assistant). `anthropic`:
+without being told, and no space at the end.
 """
 
 
@@ -105,7 +116,7 @@ KINDS: dict[str, Kind] = {
         sampling=_LOCAL_SAMPLING - {"repetition_penalty"} | {"repeat_penalty"},
         abilities=_LOCAL,
         token_prompts=True,
-        continues="prefill",
+        continues="prefill-message",
         template_variables=True,
         reasoning_back=True,
         free=True,

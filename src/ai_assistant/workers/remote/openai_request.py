@@ -213,7 +213,7 @@ def _thinking(prompt: ChatPrompt, target: Target) -> dict[str, Any]:
 
 def _mark_continued(body: dict[str, Any], target: Target) -> None:
     match target.continues:
-        case "message":
+        case "message" | "prefill-message":
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         case "prefix" | "prefix-echo":
             body["messages"][-1]["prefix"] = True
