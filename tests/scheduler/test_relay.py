@@ -24,7 +24,7 @@ from ai_assistant.protocol.errors import (
     StreamBroken,
     UnsupportedFeature,
 )
-from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest
+from ai_assistant.protocol.requests import ChatMessage, ChatPrompt, GenerateRequest, Partial
 from ai_assistant.protocol.spelling import Spelled
 from ai_assistant.scheduler.candidates import Candidate
 from ai_assistant.scheduler.relay import relay
@@ -306,6 +306,16 @@ def test_what_nobody_takes_over_goes_on_where_it_is(other: ScriptedSource, tmp_p
     assert told.error is None
     assert told.text == "ab"
     assert told.usage.completion_tokens == 2
+
+
+def test_who_does_not_know_its_tokens_is_followed_behind_its_text(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [*pieces("Once ", "upon "), TokenChunk(leaving="")])
+    second = node_of_ours("two", pieces("a time.", tokens=1))
+    told = Answered(question(max_tokens=9), first, second, folder=tmp_path)
+    assert told.text == "Once upon a time."
+    assert second.asked[0].partial == Partial(text="Once upon ", generated=2)
+    assert told.usage.completion_tokens == 3
+    assert told.usage.estimated
 
 
 def test_only_the_node_that_is_named_takes_over(tmp_path: Path) -> None:

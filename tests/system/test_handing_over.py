@@ -1,9 +1,9 @@
 """A conversation goes to another node while it is speaking: the client's text is what it would have
 been, token for token, whoever goes away and however.
 
-Up to a choice so close that another order of adding up may turn it: a node that takes over reads
-all tokens at once which another one computed one by one. That they are read as these very tokens
-shows in what the node counts as prompt.
+That the tokens are read as these very tokens shows in what the node counts as prompt. Behind the
+end of its story the starter babbles: there a node that reads all tokens at once, which another one
+computed one by one, may choose otherwise where two are close.
 """
 
 import json
@@ -12,15 +12,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.engine.test_engine import CLOSE_CALL
 from tests.system.running_node import RunningNode
 from tests.system.test_elsewhere import front, providers
+
+from ai_assistant.store.models import starter_path
 
 TOKENS = 600
 ASKED: dict[str, Any] = {
@@ -43,8 +45,6 @@ class Heard:
         self.usage: dict[str, Any] = {}
         self.told: dict[str, Any] = {}
         self.error: dict[str, Any] | None = None
-        self.margins: list[tuple[int, float]] = []
-        """Where each token's text ends, and by how much it was likelier than the second one."""
 
     def note(self, event: dict[str, Any]) -> None:
         self.error = event.get("error") or self.error
@@ -53,9 +53,6 @@ class Heard:
         for choice in event.get("choices", ()):
             assert "ai_assistant" not in choice, "tokens are for nodes"
             self.text += choice["delta"].get("content") or ""
-            for token in (choice.get("logprobs") or {}).get("content") or ():
-                first, second = (one["logprob"] for one in token["top_logprobs"])
-                self.margins.append((len(self.text), first - second))
 
 
 def hear(
@@ -80,6 +77,12 @@ def here_and_at(*others: RunningNode) -> str:
     return providers(*others).replace('"far"', '"starter"')
 
 
+def woken(node: RunningNode, model: str = "starter") -> RunningNode:
+    """A node whose engine has read how its tokens are spelled: it does so at the first answer."""
+    hear(node, model=model, max_tokens=40, messages=[{"role": "user", "content": "Count to ten."}])
+    return node
+
+
 def kill(node: RunningNode) -> None:
     os.kill(node.process.pid, signal.SIGKILL)
 
@@ -93,33 +96,49 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
 
 
 @pytest.fixture(scope="module")
-def whole(desk: RunningNode) -> Heard:
-    """What is said when nothing happens."""
-    return hear(desk, logprobs=True, top_logprobs=2)
+def node(desk: RunningNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """The starter is here, and there."""
+    made = woken(front(tmp_path_factory.mktemp("front"), here_and_at(desk)))
+    yield made
+    assert made.stop() == 0
 
 
-def assert_same(heard: Heard, whole: Heard) -> None:
-    """Up to a close call."""
-    pairs = enumerate(zip(heard.text, whole.text, strict=False))
-    same = next((at for at, (one, other) in pairs if one != other), len(whole.text))
-    if same < len(whole.text):
-        margin = next(margin for end, margin in whole.margins if end > same)
-        # Either of the two may have been off by a close call.
-        assert margin < 2 * CLOSE_CALL, (same, heard.text, whole.text)
+@pytest.fixture(scope="module")
+def story(desk: RunningNode) -> str:
+    """What is said when nothing happens, up to its natural end."""
+    found = hear(desk, ignore_eos=False).text
+    assert len(found) > 400
+    return found
 
 
-def assert_continued(heard: Heard, whole: Heard) -> None:
+def assert_continued(heard: Heard, story: str) -> None:
     assert heard.error is None
-    assert_same(heard, whole)
+    assert heard.text[: len(story)] == story
     assert heard.usage["completion_tokens"] == TOKENS
     assert heard.told["worker"].endswith("/starter"), heard.told
     assert heard.told["before"], "somebody else had begun it"
 
 
-def test_answers_go_to_the_node_that_is_named(
-    desk: RunningNode, whole: Heard, tmp_path: Path
-) -> None:
-    node = front(tmp_path, here_and_at(desk))
+def prompts_of(desk: RunningNode, model: str = "starter") -> int:
+    """Tokens of prompts so far, when all that it has answered is counted."""
+    seen = -1
+
+    def settled() -> bool:
+        nonlocal seen
+        time.sleep(0.6)
+        before, seen = seen, desk.model(model)["engine"]["prompt_tokens"]
+        return before == seen
+
+    desk.wait_for(settled)
+    return seen
+
+
+def assert_read_as_tokens(desk: RunningNode, prompts: int) -> None:
+    """The beginning of the answer was no prompt there, as it is where its text is read."""
+    assert prompts_of(desk) == prompts
+
+
+def test_answers_go_to_the_node_that_is_named(node: RunningNode, story: str) -> None:
     said: list[str] = []
 
     def move() -> None:
@@ -129,13 +148,10 @@ def test_answers_go_to_the_node_that_is_named(
         )
         said.append(told.stdout + told.stderr)
 
-    try:
-        heard = hear(node, move)
-        assert_continued(heard, whole)
-        assert said == ["1 of 1 answers of starter go on at desk0.\n"]
-        assert node.model()["engine"]["running"] == 0
-    finally:
-        assert node.stop() == 0
+    heard = hear(node, move)
+    assert_continued(heard, story)
+    assert said == ["1 of 1 answers of starter go on at desk0.\n"]
+    assert node.model()["engine"]["running"] == 0
 
 
 @pytest.mark.parametrize(
@@ -147,32 +163,34 @@ def test_answers_go_to_the_node_that_is_named(
     ids=["drawn", "regex"],
 )
 def test_random_numbers_penalties_and_grammars_go_on_too(
-    desk: RunningNode, tmp_path: Path, fields: dict[str, Any]
+    desk: RunningNode, node: RunningNode, fields: dict[str, Any]
 ) -> None:
     whole = hear(desk, **fields)
-    node = front(tmp_path, here_and_at(desk))
 
     def move() -> None:
         answer = node.http.post("/admin/models/starter/hand-over", json={"to": "desk0"})
         assert answer.json()["gone"] == 1, answer.text
 
-    try:
-        before = desk.model()["engine"]["prompt_tokens"]
-        heard = hear(node, move, **fields)
-        assert heard.text == whole.text
-        assert heard.usage["completion_tokens"] == whole.usage["completion_tokens"]
-        assert desk.model()["engine"]["prompt_tokens"] - before == whole.usage["prompt_tokens"]
-    finally:
-        node.stop()
+    before = prompts_of(desk)
+    heard = hear(node, move, **fields)
+    assert heard.text == whole.text
+    assert heard.usage["completion_tokens"] == whole.usage["completion_tokens"]
+    assert_read_as_tokens(desk, before + whole.usage["prompt_tokens"])
+
+
+def test_a_name_that_is_no_node_is_refused_in_plain_words(node: RunningNode) -> None:
+    answer = node.http.post("/admin/models/starter/hand-over", json={"to": "attic"})
+    assert answer.status_code == 400
+    assert "These do: desk0." in answer.json()["error"]["message"]
 
 
 def test_a_node_that_is_stopped_hands_over_what_it_answers(
-    desk: RunningNode, whole: Heard, tmp_path: Path
+    desk: RunningNode, story: str, tmp_path: Path
 ) -> None:
-    node = front(tmp_path, here_and_at(desk))
+    node = woken(front(tmp_path, here_and_at(desk)))
     try:
         heard = hear(node, node.process.terminate)
-        assert_continued(heard, whole)
+        assert_continued(heard, story)
         assert heard.told["worker"] == "desk0/starter"
         assert heard.told["before"] == ["starter"]
         assert "handed the answer on" in heard.told["why"]
@@ -183,20 +201,19 @@ def test_a_node_that_is_stopped_hands_over_what_it_answers(
 
 @pytest.mark.parametrize("stop", [kill, lambda node: node.process.terminate()], ids=["9", "15"])
 def test_a_node_behind_another_goes_away(
-    desk: RunningNode, whole: Heard, tmp_path: Path, stop: Callable[[RunningNode], None]
+    desk: RunningNode, story: str, tmp_path: Path, stop: Callable[[RunningNode], None]
 ) -> None:
     (tmp_path / "victim").mkdir()
     victim = RunningNode(tmp_path / "victim")
     victim.wait_ready()
-    node = front(tmp_path / "front", providers(victim, desk))
+    node = woken(front(tmp_path / "front", providers(victim, desk)), "far")
     try:
-        before = desk.model()["engine"]["prompt_tokens"]
+        before = prompts_of(desk)
         heard = hear(node, lambda: stop(victim), model="far")
-        assert_continued(heard, whole)
+        assert_continued(heard, story)
         assert heard.told["before"] == ["desk0/starter"]
         assert victim.process.wait(30) == (0 if stop is not kill else -signal.SIGKILL)
-        prompt = heard.usage["prompt_tokens"]
-        assert desk.model()["engine"]["prompt_tokens"] - before == prompt, "it was read as tokens"
+        assert_read_as_tokens(desk, before + heard.usage["prompt_tokens"])
     finally:
         node.stop()
         victim.stop()
@@ -212,7 +229,7 @@ allow = ["machine"]
 
 def test_what_the_rules_keep_here_is_answered_here(desk: RunningNode, tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(PROTECTED)
-    node = front(tmp_path, here_and_at(desk).replace('"machine"', '"lan"'))
+    node = woken(front(tmp_path, here_and_at(desk).replace('"machine"', '"lan"')))
     messages = [{"role": "user", "content": "Write to jane.roe@example.org about her boat."}]
     told: list[dict[str, Any]] = []
 
@@ -235,18 +252,36 @@ def test_what_the_rules_keep_here_is_answered_here(desk: RunningNode, tmp_path: 
         assert node.stop() == 0
 
 
+@pytest.mark.slow
+def test_another_model_of_that_name_goes_on_with_the_text(tmp_path: Path) -> None:
+    (tmp_path / "desk").mkdir()
+    other = tmp_path / "desk/other.gguf"
+    described = starter_path().read_bytes()
+    other.write_bytes(described.replace(b"It knows little", b"It knows enough"))
+    desk = RunningNode(tmp_path / "desk", "--model", str(other))
+    desk.wait_ready("other")
+    there = here_and_at(desk).replace('id = "starter"', 'id = "other"')
+    node = woken(front(tmp_path / "front", there))
+    try:
+        heard = hear(node, lambda: os.kill(engine_of(node), signal.SIGKILL))
+        assert heard.error is None
+        assert heard.told["before"] == ["starter"]
+        assert heard.told["worker"] == "desk0/other"
+        assert len(heard.text) > TOKENS
+        assert heard.usage["completion_tokens"] == TOKENS
+        # The beginning of the answer was prompt there.
+        assert prompts_of(desk, "other") > heard.usage["prompt_tokens"] + 20
+    finally:
+        node.stop()
+        desk.stop()
+
+
+def engine_of(node: RunningNode) -> int:
+    """Its process."""
+    pid: int = node.model()["engine"]["pid"]
+    return pid
+
+
 def egress_files(folder: Path) -> list[Path]:
     """The records of what left."""
     return [path for path in (folder / "data/egress/node").rglob("*") if path.is_file()]
-
-
-def test_a_name_that_is_no_node_is_refused_in_plain_words(
-    desk: RunningNode, tmp_path: Path
-) -> None:
-    node = front(tmp_path, here_and_at(desk))
-    try:
-        answer = node.http.post("/admin/models/starter/hand-over", json={"to": "attic"})
-        assert answer.status_code == 400
-        assert "These do: desk0." in answer.json()["error"]["message"]
-    finally:
-        node.stop()

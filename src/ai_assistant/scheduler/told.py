@@ -22,6 +22,8 @@ class Told:
         self.tool_calls = False
         self.tokens = 0
         """Of those who have gone."""
+        self._pieces = 0
+        """Of whoever speaks: at least so many tokens."""
         self.began = False
 
     def note(self, chunk: TokenChunk) -> None:
@@ -31,6 +33,7 @@ class Told:
         self.tool_calls = self.tool_calls or bool(chunk.tool_calls)
         if chunk.text or chunk.reasoning or chunk.tool_calls:
             self.began = True
+            self._pieces += 1
             self._aligned = chunk.spelled is not None
         if chunk.spelled:
             self._spelling.add(chunk.spelled)
@@ -40,7 +43,8 @@ class Told:
         before = self.tokens
         spelled = self._spelled()
         known = len(spelled.cuts) - self._base.generated if spelled else 0
-        self.tokens = known if spelled else self.tokens + reached.tokens
+        self.tokens = known if spelled else self.tokens + max(reached.tokens, self._pieces)
+        self._pieces = 0
         return max(self.tokens - before, 0)
 
     def rest_of(self, request: GenerateRequest) -> GenerateRequest:
@@ -48,13 +52,14 @@ class Told:
         if not self.began:
             return request
         base, spelled = self._base, self._spelled()
+        guessed = base.generated + self.tokens + self._pieces
         return structs.replace(
             request,
             partial=Partial(
                 text=base.text + self.text,
                 reasoning=base.reasoning + self.reasoning,
                 tool_calls=base.tool_calls or self.tool_calls,
-                generated=len(spelled.cuts) if spelled else base.generated + self.tokens,
+                generated=len(spelled.cuts) if spelled else guessed,
                 spelled=spelled,
             ),
         )
