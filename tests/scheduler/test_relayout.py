@@ -45,6 +45,8 @@ class House:
     quicker: float = 0.5
     """Time of a turn by whatever other plan, as a share of the present one's; above 1: slower."""
     fails: bool = False
+    torn: bool = False
+    """The machine cannot be read."""
     moving: set[str] = field(default_factory=set[str])
     moves: list[float] = field(default_factory=list[float])
 
@@ -82,6 +84,8 @@ class House:
         self, _model: ModelInfo, plan: EnginePlan, _engine: EngineStatus, _usage: Usage
     ) -> Proposal:
         """Whatever runs: the other one is said to be quicker."""
+        if self.torn:
+            raise OSError("no such file")
         other = structs.replace(plan, threads=3 - plan.threads)
         return Proposal(
             want=Want(plan=other, need=1, room=True), way="in place", told=TOLD,
@@ -134,6 +138,13 @@ async def test_nothing_moves_while_something_else_goes_on() -> None:
     ):
         await busy.look(busy.watcher(), 2 * REST)
         assert not busy.moves
+
+
+@in_a_loop
+async def test_machine_that_cannot_be_read_is_left_alone() -> None:
+    house = House(torn=True)
+    await house.look(house.watcher(), REST)
+    assert not house.moves
 
 
 @in_a_loop

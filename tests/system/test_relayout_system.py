@@ -17,10 +17,10 @@ from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.devices.worth_moving import LASTS, REST
 from ai_assistant.protocol.chunks import TokenLogprob
 from ai_assistant.protocol.frames import EnginePlan
-from ai_assistant.protocol.moves import MoveResult
+from ai_assistant.protocol.moves import MoveResult, Want
 from ai_assistant.protocol.relayout import Proposal, Usage
 from ai_assistant.protocol.requests import GenerateRequest, Sampling, TextPrompt
-from ai_assistant.protocol.status import EngineStatus, ModelInfo
+from ai_assistant.protocol.status import EngineStatus, ModelInfo, PlanStatus
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.mover import Mover
 from ai_assistant.scheduler.relayout import Relayout
@@ -32,7 +32,7 @@ from ai_assistant.workers.local import LocalWorker
 from ai_assistant.workers.planning import Planner
 from ai_assistant.workers.proposing import Proposer
 
-TOKENS, STREAMS = 300, 4
+TOKENS, STREAMS = 120, 3
 
 
 class Machine:
@@ -135,6 +135,54 @@ def test_more_cores_are_taken_under_a_running_stream(tmp_path: Path) -> None:
             await scheduler.stop(drain=False)
 
     asyncio.run(run())
+
+
+def test_weights_move_to_another_engine_under_running_streams(tmp_path: Path) -> None:
+    """As where a GPU has room again; here the other layout is only said to be quicker."""
+
+    async def run() -> None:
+        machine = Machine(tmp_path)
+        scheduler = machine.scheduler
+        watcher = Relayout(
+            scheduler, machine.mover, _off_the_gpu, calm=lambda: True, clock=machine.clock
+        )
+        await scheduler.start()
+        try:
+            expected = await machine.stories(lambda _: _nothing())
+            before = scheduler.state_of("starter").engine
+
+            async def look(pieces: int) -> None:
+                if pieces == 5:
+                    await watcher.look()
+                    machine.clock.now += LASTS
+                    await watcher.look()
+
+            assert_same(await machine.stories(look), expected)
+            status = scheduler.state_of("starter")
+            assert status.moved
+            assert (status.moved.how, status.moved.error) == ("beside", None)
+            assert status.moved.paused_seconds > 0
+            assert before
+            assert status.engine
+            assert status.engine.pid != before.pid
+            assert status.restarts == 0
+            assert status.plan
+            assert status.plan.summary == "off the GPU"
+        finally:
+            await scheduler.stop(drain=False)
+
+    asyncio.run(run())
+
+
+def _off_the_gpu(
+    model: ModelInfo, plan: EnginePlan, _engine: EngineStatus, _usage: Usage
+) -> Proposal:
+    new = structs.replace(plan, gpu_layers=0)
+    return Proposal(
+        want=Want(plan=new, need=model.size_bytes, room=True), way="beside",
+        told=PlanStatus(summary="off the GPU", source="measured"), why="it is said so",
+        now=100.0, then=1.0, error=0.1,
+    )  # fmt: skip
 
 
 def test_layout_chosen_by_hand_stays_until_it_is_released(tmp_path: Path) -> None:

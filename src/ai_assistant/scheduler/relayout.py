@@ -112,7 +112,7 @@ class Relayout:
         if status.held or timed:
             known.past = msgspec.structs.replace(known.past, better_since=None)
             return False
-        found = await asyncio.to_thread(self._propose, status.model, worker.plan, engine, usage)
+        found = await self._proposed(status.model, worker.plan, engine, usage)
         if found is None:
             known.past = msgspec.structs.replace(known.past, better_since=None)
             return False
@@ -123,6 +123,15 @@ class Relayout:
             return False
         await self._move(one.id, status.model, found, verdict, known)
         return True
+
+    async def _proposed(
+        self, model: ModelInfo, plan: EnginePlan, engine: EngineStatus, usage: Usage
+    ) -> Proposal | None:
+        try:
+            return await asyncio.to_thread(self._propose, model, plan, engine, usage)
+        except (AssistantError, OSError) as error:
+            log.debug("nothing better is known for %s: %s", model.id, error)
+            return None
 
     def _remember(self, one: Loaded, status: ModelStatus) -> Known:
         """Another worker starts anew; a move by somebody else is followed by rest, too."""

@@ -81,12 +81,16 @@ class Planner:
         self._folder = folder
         self._ask = ask
         self._kinds_of_gpu = kinds_of_gpu
-        self.cores = read_cpu().compute_cores
         self._none = False
         self._known: dict[str, Known] = {}
         self._started = time.monotonic()
         self._saved_at: dict[str, float] = {}
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="learned")
+
+    @property
+    def cores(self) -> int:
+        """That are granted now."""
+        return read_cpu().compute_cores
 
     def gpus(self) -> tuple[Gpu, ...]:
         """With what is free on them now. Kernels without a backend for any are not asked."""
