@@ -1,8 +1,6 @@
 """Routing as clients of a real node see it: headers, the last event, `?explain`, affinity."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,8 +216,8 @@ def test_the_small_one_answers_while_the_large_one_is_loaded(front: RunningNode)
 
 def test_the_command_shows_the_decision(front: RunningNode) -> None:
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "ai_assistant", "route", "Hello", "--url", front.url]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+        done = front.command("route", "Hello", *arguments)
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     shown = run("--model", "dear", "--max-price", "0.000001", "--terms")

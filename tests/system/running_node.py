@@ -1,16 +1,20 @@
 """A real node as a user starts it: the command, in a process of its own."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
+
+COMMAND = (sys.executable, "-m", "ai_assistant")
 
 
 class RunningNode:
@@ -20,13 +24,12 @@ class RunningNode:
         self.log = folder / "node.log"
         # An empty file of settings: the machine's own must not matter.
         (folder / "config.toml").touch()
+        own = {"AI_ASSISTANT_CONFIG": str(folder / "config.toml")}
+        self._environ = os.environ | own | {"AI_ASSISTANT_ENGINE_THREADS": "1"} | environment
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ai_assistant", "serve", "--port", "0",
-                 "--data-dir", str(folder / "data"), *flags],
-                stdout=output, stderr=subprocess.STDOUT,
-                env=os.environ | {"AI_ASSISTANT_CONFIG": str(folder / "config.toml"),
-                                  "AI_ASSISTANT_ENGINE_THREADS": "1"} | environment,
+                [*COMMAND, "serve", "--port", "0", "--data-dir", str(folder / "data"), *flags],
+                stdout=output, stderr=subprocess.STDOUT, env=self._environ,
             )  # fmt: skip
         try:
             self.url = self._await_address()
@@ -66,6 +69,13 @@ class RunningNode:
 
         return self.wait_for(entry)
 
+    def command(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """`ai-assistant WORDS` about this node, to its end."""
+        return subprocess.run(
+            [*COMMAND, *words, "--url", self.url],
+            env=self._environ, capture_output=True, text=True, timeout=60, check=False, **options,
+        )  # fmt: skip
+
     def kill_engine(self, model_id: str = "starter") -> None:
         """As the kernel's out-of-memory killer would."""
         os.kill(self.wait_ready(model_id)["engine"]["pid"], signal.SIGKILL)
@@ -76,4 +86,20 @@ class RunningNode:
         self.openai.close()
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(30)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@contextlib.contextmanager
+def ready_node(folder: Path, *flags: str, **environment: str) -> Generator[RunningNode]:
+    """A node whose starter model is loaded; it is stopped however the context ends."""
+    node = RunningNode(folder, *flags, **environment)
+    try:
+        node.wait_ready()
+        yield node
+    finally:
+        node.stop()

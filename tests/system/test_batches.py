@@ -400,33 +400,28 @@ def test_a_batch_may_wait_for_its_hours(node: RunningNode) -> None:
 # The command.
 
 
-def command(node: RunningNode, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ai_assistant", "batch", *words, "--url", node.url],
-        capture_output=True, text=True, timeout=60, check=False, **options,
-    )  # fmt: skip
-
-
 def test_the_command_from_submit_to_results(node: RunningNode, tmp_path: Path) -> None:
     asked = tmp_path / "asked.jsonl"
     asked.write_bytes(jsonl(lines(5)) + b"broken\n")
-    sent = json.loads(command(node, "submit", str(asked), "--json").stdout)
+    sent = json.loads(node.command("batch", "submit", str(asked), "--json").stdout)
     assert sent["endpoint"] == CHAT
-    watched = command(node, "watch", sent["id"])
+    watched = node.command("batch", "watch", sent["id"])
     assert watched.returncode == 0, watched.stderr
     assert "completed, 6 of 6, 1 failed" in watched.stdout
     assert f"batch results {sent['id']}" in watched.stdout
-    rows = command(node, "ls").stdout
+    rows = node.command("batch", "ls").stdout
     assert sent["id"] in rows
-    assert any(one["id"] == sent["id"] for one in json.loads(command(node, "ls", "--json").stdout))
+    assert any(
+        one["id"] == sent["id"] for one in json.loads(node.command("batch", "ls", "--json").stdout)
+    )
     answers = tmp_path / "answers.jsonl"
-    written = command(node, "results", sent["id"], "-o", str(answers), "--json")
+    written = node.command("batch", "results", sent["id"], "-o", str(answers), "--json")
     assert json.loads(written.stdout)["bytes"] == answers.stat().st_size
     assert answers.stat().st_mode & 0o777 == 0o600
     assert len(answers.read_text().splitlines()) == 5
-    shown = command(node, "results", sent["id"], "--errors").stdout
+    shown = node.command("batch", "results", sent["id"], "--errors").stdout
     assert json.loads(shown)["error"]["code"] == "invalid_json_line"
-    late = command(node, "cancel", sent["id"])
+    late = node.command("batch", "cancel", sent["id"])
     assert late.returncode == 1
     assert "cannot be cancelled" in late.stderr
 
@@ -434,8 +429,8 @@ def test_the_command_from_submit_to_results(node: RunningNode, tmp_path: Path) -
 def test_ctrl_c_leaves_the_batch_running_and_says_so(node: RunningNode, tmp_path: Path) -> None:
     asked = tmp_path / "asked.jsonl"
     asked.write_bytes(jsonl(lines(300, max_tokens=100, ignore_eos=True)))
-    name = json.loads(command(node, "submit", str(asked), "--json").stdout)["id"]
-    early = command(node, "results", name)
+    name = json.loads(node.command("batch", "submit", str(asked), "--json").stdout)["id"]
+    early = node.command("batch", "results", name)
     assert early.returncode == 1
     assert "when it has ended" in early.stderr
     watching = subprocess.Popen(
@@ -449,7 +444,7 @@ def test_ctrl_c_leaves_the_batch_running_and_says_so(node: RunningNode, tmp_path
     assert watching.returncode == 130
     assert "The batch goes on" in said
     assert node.openai.batches.retrieve(name).status in ("validating", "in_progress")
-    cancelled = command(node, "cancel", name)
+    cancelled = node.command("batch", "cancel", name)
     assert "Cancelled." in cancelled.stdout
-    watched = command(node, "watch", name, "--json").stdout.splitlines()
+    watched = node.command("batch", "watch", name, "--json").stdout.splitlines()
     assert json.loads(watched[-1])["status"] == "cancelled"  # one line per change

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.system.running_node import RunningNode
+from tests.system.running_node import COMMAND, RunningNode
 
 if sys.platform == "win32":
     pytest.skip("signals and terminals of POSIX", allow_module_level=True)
 
 from tests.cli.terminal import Terminal
-
-COMMAND = [sys.executable, "-m", "ai_assistant"]
 
 
 @pytest.fixture
@@ -99,18 +97,16 @@ def test_an_answer_fits_its_schema(node: RunningNode, tmp_path: Path) -> None:
         json.dumps({"type": "object", "properties": {"colour": word}, "required": ["colour"],
                     "additionalProperties": False})
     )  # fmt: skip
-    arguments = [*COMMAND, "ask", "A colour", "--schema", str(schema), "--url", node.url]
-    done = subprocess.run(
-        [*arguments, "--max-tokens", "200"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = node.command(
+        "ask", "A colour", "--schema", str(schema), "--max-tokens", "200", stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["colour"] in ("red", "blue")
 
 
 def test_what_runs_is_shown(node: RunningNode) -> None:
     for name in ("ps", "models"):
-        done = subprocess.run(
-            [*COMMAND, name, "--url", node.url], capture_output=True, text=True, check=True
-        )
+        done = node.command(name)
+        assert done.returncode == 0, done.stderr
         assert "starter" in done.stdout
         assert "ready" in done.stdout

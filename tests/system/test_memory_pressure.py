@@ -1,5 +1,6 @@
 """A node in a container whose memory gets short: it gives up what it can, and nobody is killed."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,11 +25,11 @@ for line in sys.stdin:
 class Hog:
     """Another program of the container, which wants more and more memory."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        group.join(self._process.pid)
+        self.pid = self._process.pid
 
     def take(self, size: int) -> None:
         assert self._process.stdin
@@ -53,10 +54,13 @@ def group() -> Iterator[Group]:
 
 @pytest.mark.slow
 def test_a_node_gives_memory_up_before_the_kernel_takes_it(group: Group, tmp_path: Path) -> None:
-    node = RunningNode(tmp_path, AI_ASSISTANT_CACHE_MEMORY_GB="0.2")
-    group.join(node.process.pid)
-    hog = Hog(group)
-    try:
+    with contextlib.ExitStack() as stack:
+        node = RunningNode(tmp_path, AI_ASSISTANT_CACHE_MEMORY_GB="0.2")
+        stack.callback(node.stop)
+        group.join(node.process.pid)
+        hog = Hog()
+        stack.callback(hog.stop)
+        group.join(hog.pid)
         engine = node.wait_ready()["engine"]
         for process in psutil.Process(node.process.pid).children(recursive=True):
             group.join(process.pid)
@@ -72,6 +76,3 @@ def test_a_node_gives_memory_up_before_the_kernel_takes_it(group: Group, tmp_pat
         assert node.model()["engine"]["pid"] == engine["pid"] or node.model()["restarts"] == 0
         assert group.killed == 0
         assert group.swapped == 0
-    finally:
-        hog.stop()
-        node.stop()

@@ -4,7 +4,6 @@ an error, and the answers are those that would have come anyway."""
 import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -82,11 +81,7 @@ def with_streams(node: RunningNode, act: Callable[[], Any], count: int = STREAMS
 
 
 def move(node: RunningNode, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ai_assistant", "move", "starter", "--url", node.url, "--json",
-         "--config", str(node.log.parent / "config.toml"), *words],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return node.command("move", "starter", "--json", *words)
 
 
 def moved(node: RunningNode, *words: str) -> dict[str, Any]:

@@ -1,16 +1,9 @@
 """The power mode of a real node, by the command that a user types."""
 
 import json
-import subprocess
-import sys
 
 from tests.system.conftest import StartNode
 from tests.system.running_node import RunningNode
-
-
-def command(node: RunningNode, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "ai_assistant", *arguments, "--url", node.url]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
 
 
 def answer(node: RunningNode) -> str:
@@ -26,16 +19,16 @@ def answer(node: RunningNode) -> str:
 def test_a_running_node_takes_another_mode(start_node: StartNode):
     node = start_node(AI_ASSISTANT_POWER_MODE="quiet")
     node.wait_ready()
-    told = json.loads(command(node, "power", "--json").stdout)
+    told = json.loads(node.command("power", "--json").stdout)
     assert told["mode"] == "quiet"
     assert told["restraint"]["slots"] == 4
     quiet = answer(node)
-    assert "max: everything may be used" in command(node, "power", "max").stdout
+    assert "max: everything may be used" in node.command("power", "max").stdout
     assert answer(node) == quiet
-    wrong = command(node, "power", "fast")
+    wrong = node.command("power", "fast")
     assert wrong.returncode == 1
     assert "max, balanced, quiet" in wrong.stderr
-    assert json.loads(command(node, "power", "--json").stdout)["mode"] == "max"
+    assert json.loads(node.command("power", "--json").stdout)["mode"] == "max"
 
 
 def test_a_node_told_to_keep_watts_that_nobody_measures_says_so_and_serves(
@@ -43,7 +36,7 @@ def test_a_node_told_to_keep_watts_that_nobody_measures_says_so_and_serves(
 ):
     node = start_node(AI_ASSISTANT_POWER_MODE="45 W")
     node.wait_ready()
-    told = json.loads(command(node, "power", "--json").stdout)
+    told = json.loads(node.command("power", "--json").stdout)
     assert told["mode"] == ("45 W" if told["sensors"] else "max")
     assert bool(told["sensors"]) or "No sensor tells the power" in node.log.read_text()
     assert (told["joules"] is None) == (not told["sensors"])
