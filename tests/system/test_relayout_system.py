@@ -32,7 +32,7 @@ from ai_assistant.workers.local import LocalWorker
 from ai_assistant.workers.planning import Planner
 from ai_assistant.workers.proposing import Proposer
 
-TOKENS, STREAMS = 120, 3
+TOKENS, STREAMS = 300, 4
 
 
 class Machine:
