@@ -1,6 +1,6 @@
 """Guessing tokens ahead against not guessing: our node with speculation on and off.
 
-`python -m benchmarks.spec [--models starter 0.5b 1b] [--rounds N] [--quick]`
+`python -m benchmarks.spec [--models starter 0.5b 1b drafts] [--rounds N] [--quick]`
 
 Both nodes get the same questions in turns, greedily, one at a time. The rate is that of decode:
 from the first token to the last. Three kinds of work:
@@ -25,6 +25,8 @@ text into other tokens than the prompt's, which makes guesses fail that would be
 an engine writes forced tokens without asking the model, or does not guess under a grammar, its
 ratio is not that of speculation. Its prose is its own.
 
+`drafts` among the models: with a draft model against without (`benchmarks/spec_drafts.py`).
+
 Answers of both nodes must be the same but for ties between two tokens (`benchmarks/ties.py`).
 """
 
@@ -36,7 +38,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks import copier, node
+from benchmarks import copier, node, spec_drafts
 from benchmarks.client import Answer, ask, talk
 from benchmarks.models import ensure
 from benchmarks.report import Record, publish
@@ -54,6 +56,7 @@ def _phrases(text: str) -> list[str]:
 
 
 CONTEXT = 2048
+DRAFTS = "drafts"
 OFF = {"AI_ASSISTANT_ENGINE_SPECULATION": "false"}
 NAMES = _words(
     "Anna Ben Clara David Emma Frank Grace Henry Ida Jack "
@@ -280,9 +283,13 @@ def files(model: str) -> list[tuple[Any, Sequence[str]]]:
 
 
 def main() -> None:
-    args = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.set_defaults(models=["starter", "0.5b", "1b", DRAFTS])
+    args = parser.parse_args()
     records: list[Record] = []
-    for model in args.models:
+    if DRAFTS in args.models:
+        records += spec_drafts.records(args.rounds or (1 if args.quick else 4))
+    for model in (model for model in args.models if model != DRAFTS):
         effort = QUICK if args.quick else FULL.get(model, Effort(3))
         effort = replace(effort, rounds=args.rounds or effort.rounds)
         for path, kinds in files(model):

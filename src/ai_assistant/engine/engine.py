@@ -336,6 +336,7 @@ class Engine:
             outside=seconds - self._kernel_seconds,
         )
         self._tempo.end(self._context.batch.size, self._kernel_seconds)
+        self._guesses.stepped(self._kernel_seconds)
         self._statistics.sample(
             self._context.batch.size,
             [max(part.sequence.computed - part.count, 0) for part in parts],

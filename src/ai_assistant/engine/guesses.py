@@ -148,6 +148,11 @@ class Guesses:
         if source == "model" and self.drafting:
             self.drafting.accepted(accepted)
 
+    def stepped(self, seconds: float) -> None:
+        """The step took so long in the kernels."""
+        if self.drafting:
+            self.drafting.stepped(seconds)
+
     def finish(self, sequence: Sequence) -> None:
         """Its answer is complete."""
         if sequence.drafter:

@@ -67,6 +67,14 @@ class Drafting:
         """Spent on it in all."""
         self._price = 0.0
         """Seconds for which a step gives one token to one stream."""
+        self._plain = 0.0
+        """Seconds of the latest step as it would be without guesses."""
+        self._verifying = 0.0
+        """Predicted seconds of the latest step with the draft model's tokens in it; 0: none are."""
+        self._lent = 0.0
+        """Seconds of the latest guess that the account does not pay for."""
+        self._least = 0.0
+        """Predicted seconds of the latest guess."""
 
     @property
     def bytes(self) -> int:
@@ -97,8 +105,9 @@ class Drafting:
         model = self._model
         if model is None:
             return {}
-        plain = step_seconds(streams)
+        self._plain = plain = step_seconds(streams)
         self._price = plain / streams
+        self._verifying = self._lent = self._least = 0.0
         self.account.worked(step_seconds(1), plain)
         if not wanted or not self.account.solvent:
             return {}
@@ -113,11 +122,20 @@ class Drafting:
             self.drop()
             return {}
         finally:
-            self.seconds += time.perf_counter() - begun
+            seconds = time.perf_counter() - begun
+            self.seconds += seconds
+            self.account.spent(max(seconds - self._lent, self._least))
 
     def granted(self, tokens: int, step: int, step_seconds: Seconds) -> None:
         """So many of its tokens are verified in a step of `step` tokens, these included."""
-        self.account.spent(step_seconds(step) - step_seconds(step - tokens))
+        self._plain = step_seconds(step - tokens)
+        self._verifying = step_seconds(step)
+
+    def stepped(self, seconds: float) -> None:
+        """The step took so long in the kernels."""
+        if self._verifying:
+            self.account.spent(max(seconds, self._verifying) - self._plain)
+            self._verifying = 0.0
 
     def accepted(self, tokens: int) -> None:
         """So many were right."""
@@ -181,8 +199,8 @@ class Drafting:
         paid = self.account.affords(cost)
         seconds = model.read(slot, one.sequence.tokens[start : start + piece])
         slot.agreed = start + piece
-        if paid:
-            self.account.spent(seconds)
+        if not paid:
+            self._lent = seconds
 
     def _ask(
         self,
@@ -207,7 +225,7 @@ class Drafting:
             chances = [one.chance for one in active]
             if not another_round(worth, step_seconds(step) + drafting, chains, chances, more):
                 break
-        self.account.spent(drafting)
+        self._least = drafting
         return {one.index: _as_guess(one) for one in asked if one.drafted}
 
     def _round(self, model: DraftModel, active: list[Stream]) -> None:

@@ -7,8 +7,8 @@ text it costs time before it is known, so the choice is made with what is expect
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ai_assistant.engine.speculation.policy import MARGIN
-
+WORTH = 1.05
+"""What a step must gain: more than for guesses that cost nothing."""
 ROUNDS = 16
 """At most, in one step."""
 
@@ -44,7 +44,7 @@ def choose_rounds(
     if not count or most < count:
         return NONE
     plain = step_seconds(streams)
-    least = streams / plain * MARGIN
+    least = streams / plain * WORTH
     worth, drafting, best = float(streams), 0.0, NONE
     best_rate = least
     chains = list(chances)
