@@ -20,7 +20,7 @@ from ai_assistant.policy.detectors.numbers import runs
 from ai_assistant.policy.detectors.own import Own
 from ai_assistant.policy.detectors.secrets import Secrets
 from ai_assistant.policy.findings import Finding, resolved
-from ai_assistant.policy.view import View
+from ai_assistant.policy.view import Checked, View
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +98,10 @@ class Scanner:
         size = sum(len(part.text) for part in parts)
         deadline = self._clock() + self._seconds * max(1.0, size / 100_000)
         try:
-            found = [list(self._read(part.text, deadline)) for part in parts]
+            checked: Checked = {}
+            found = [list(self._read(part.text, deadline, checked)) for part in parts]
             for members in _voices(parts):
-                self._read_seams(parts, members, found, deadline)
+                self._read_seams(parts, members, found, deadline, checked)
         except _TimeOut:
             return Scan(((),) * len(parts), "the detectors took too long")
         except Exception as error:  # noqa: BLE001 -- whatever it is, nothing may leave
@@ -108,23 +109,23 @@ class Scanner:
             return Scan(((),) * len(parts), f"a detector failed ({type(error).__name__})")
         return Scan(tuple(resolved(dict.fromkeys(one)) for one in found))
 
-    def _read(self, text: str, deadline: float) -> tuple[Finding, ...]:
+    def _read(self, text: str, deadline: float, checked: Checked) -> tuple[Finding, ...]:
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         with self._remembering:
             if (known := self._known.get(key)) is not None:
                 self._known.move_to_end(key)
                 return known
-        found = self._search(text, deadline)
+        found = self._search(text, deadline, checked)
         with self._remembering:
             self._known[key] = found
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return found
 
-    def _search(self, text: str, deadline: float) -> tuple[Finding, ...]:
+    def _search(self, text: str, deadline: float, checked: Checked) -> tuple[Finding, ...]:
         if not text:
             return ()
-        view = View(text)
+        view = View(text, checked)
         found: list[Finding] = []
         for detector in self._detectors:
             for one in detector(view):
@@ -136,7 +137,7 @@ class Scanner:
         return tuple(_in_raw(view, one) for one in resolved(found))
 
     def _numbers(self, view: View) -> Iterator[Finding]:
-        for run in runs(view.text, view.lower):
+        for run in runs(view.text, view.lower, view.checked):
             yield from cards.find(run)
             yield from phones.find(run, self._regions)
 
@@ -146,6 +147,7 @@ class Scanner:
         members: Sequence[int],
         found: list[list[Finding]],
         deadline: float,
+        checked: Checked,
     ) -> None:
         joined = "".join(parts[index].text for index in members)
         starts: list[int] = []
@@ -156,12 +158,12 @@ class Scanner:
         seams = [start for start in starts[1:] if 0 < start < place]
         for seam in dict.fromkeys(seams):
             start, end = max(0, seam - _SEAM), min(place, seam + _SEAM)
-            inside = seams[bisect_right(seams, start) : bisect_left(seams, end)]
             # Read by itself, not as one with its neighbours: it is the same in the next turn.
-            for one in self._read(joined[start:end], deadline):
+            for one in self._read(joined[start:end], deadline, checked):
                 begun, ended = one.start + start, one.end + start
                 cut = (begun == start > 0) or (ended == end < place)
-                if not cut or any(begun < seam < ended for seam in inside):
+                first = bisect_right(seams, begun)
+                if not cut or (first < len(seams) and seams[first] < ended):
                     pieces = _pieces(one, begun, ended, members, starts, parts)
                     if not _is_known(pieces, found):
                         for index, piece in pieces:

@@ -53,11 +53,16 @@ def _plain(character: str) -> str:
 _FOLD = _Fold()
 
 
+Checked = dict[tuple[str, str], bool]
+"""What the checks of one scan said, by kind and candidate: a number near a seam is met again."""
+
+
 class View:
     """One text, folded. `text` is what detectors search."""
 
-    def __init__(self, raw: str) -> None:
+    def __init__(self, raw: str, checked: Checked | None = None) -> None:
         self.text = raw
+        self.checked: Checked = {} if checked is None else checked
         self._places: list[tuple[int, int]] | None = None
         """Where each character of the view stands in the raw text; None: at the same position."""
         if "\\" in raw:

@@ -54,7 +54,7 @@ def find(view: View) -> Iterator[Finding]:
             found = (
                 _patient(view, candidate, start, end)
                 if index == _MEDICAL_INDEX
-                else _checked(index, candidate, start, around, named=named)
+                else _checked(view, index, candidate, start, around, named=named)
             )
             if found and (best is None or found.confidence > best.confidence):
                 best = found
@@ -62,10 +62,17 @@ def find(view: View) -> Iterator[Finding]:
             yield best
 
 
-def _checked(index: int, candidate: str, start: int, around: str, *, named: bool) -> Finding | None:
+def _checked(
+    view: View, index: int, candidate: str, start: int, around: str, *, named: bool
+) -> Finding | None:
     kind, words = KINDS[index], _words[index]
     named = named or (words is not None and words.search(around) is not None)
-    if not (kind.alone or named) or not _is_valid(kind, candidate):
+    if not (kind.alone or named):
+        return None
+    key = (kind.name, candidate)
+    if (valid := view.checked.get(key)) is None:
+        valid = view.checked[key] = _is_valid(kind, candidate)
+    if not valid:
         return None
     sure = min(1.0, (0.95 if kind.alone else 0.8) + 0.05 * named)
     return Finding(start, start + len(candidate), LABEL, f"national_id:{kind.name}", sure)

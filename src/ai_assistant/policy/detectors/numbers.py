@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 
+from ai_assistant.policy.view import Checked
+
 _RUN = re.compile(r"[0-9](?:[ \-./()]{0,2}[0-9])+")
 _GROUP = re.compile(r"[0-9]+")
 _BEFORE, _AFTER = 48, 16
@@ -14,12 +16,13 @@ _MOST_GROUPS, _STEP = 64, 44
 class Run:
     """Digits of the view from `start` to `end`, at most two separators between two of them."""
 
-    def __init__(self, text: str, lower: str, start: int, end: int) -> None:
+    def __init__(self, text: str, lower: str, start: int, end: int, checked: Checked) -> None:
         self.text = text
         self.lower = lower
         self.start = start
         self.end = end
         self.raw = text[start:end]
+        self.checked = checked
         self.groups = [match.span() for match in _GROUP.finditer(text, start, end)]
         self.sizes = tuple(last - first for first, last in self.groups)
         self.count = sum(self.sizes)
@@ -50,12 +53,12 @@ def context(lower: str, start: int, end: int) -> str:
     return f"{lower[max(0, start - _BEFORE) : start]}\n{lower[end : end + _AFTER]}"
 
 
-def runs(text: str, lower: str, fewest: int = 7) -> Iterator[Run]:
+def runs(text: str, lower: str, checked: Checked, fewest: int = 7) -> Iterator[Run]:
     """The runs with at least so many digits."""
     for match in _RUN.finditer(text):
         if match.end() - match.start() < fewest:
             continue
-        run = Run(text, lower, *match.span())
+        run = Run(text, lower, *match.span(), checked)
         if run.count < fewest:
             continue
         if len(run.groups) <= _MOST_GROUPS:
@@ -63,7 +66,7 @@ def runs(text: str, lower: str, fewest: int = 7) -> Iterator[Run]:
             continue
         for first in range(0, len(run.groups), _STEP):
             part = run.groups[first : first + _MOST_GROUPS]
-            yield Run(text, lower, part[0][0], part[-1][1])
+            yield Run(text, lower, part[0][0], part[-1][1], checked)
 
 
 def _is_word(character: str) -> bool:

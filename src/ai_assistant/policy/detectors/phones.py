@@ -88,13 +88,13 @@ def _confidence(
 ) -> float:
     """0: not a number that exists."""
     if international:
-        return 1.0 if _exists("+" + digits, None) else 0.0
+        return 1.0 if _exists(run, "+" + digits, None) else 0.0
     meant = _SHAPES.get(shape)
-    if meant == "m" and _MOBILE.match(digits) and _exists(digits[-11:], "CN"):
+    if meant == "m" and _MOBILE.match(digits) and _exists(run, digits[-11:], "CN"):
         return 0.9
-    if meant in ("l", "m") and digits[0] == "0" and _exists(digits, "CN"):
+    if meant in ("l", "m") and digits[0] == "0" and _exists(run, digits, "CN"):
         return 0.85
-    if meant == "a" and _exists(digits, "US"):
+    if meant == "a" and _exists(run, digits, "US"):
         return 0.85
     return _in_words(run, digits, shape, regions) if whole else 0.0
 
@@ -105,17 +105,22 @@ def _in_words(run: Run, digits: str, shape: tuple[int, ...], regions: tuple[str,
     if not (grouped or _WORDS.search(run.context)):
         return 0.0
     if digits.startswith("00"):
-        return 0.8 if _exists("+" + digits[2:], None) else 0.0
-    return 0.7 if any(_exists(digits, region) for region in regions) else 0.0
+        return 0.8 if _exists(run, "+" + digits[2:], None) else 0.0
+    return 0.7 if any(_exists(run, digits, region) for region in regions) else 0.0
 
 
-def _exists(number: str, region: str | None) -> bool:
+def _exists(run: Run, number: str, region: str | None) -> bool:
     if region is not None and not _may_exist(number, region):
         return False
+    key = (f"phone {region}", number)
+    if (known := run.checked.get(key)) is not None:
+        return known
     try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
+        found = phonenumbers.is_valid_number(phonenumbers.parse(number, region))
     except phonenumbers.NumberParseException:
-        return False
+        found = False
+    run.checked[key] = found
+    return found
 
 
 def prepare(regions: tuple[str, ...]) -> None:
