@@ -84,3 +84,8 @@ def test_a_name_leads_nowhere_and_moves_no_cursor(given_name: str) -> None:
     assert name.isprintable()
     assert not set(name) & set("/\\")
     assert not name.startswith(".")
+
+
+def test_a_boundary_that_no_form_has_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="malformed"):
+        UploadForm(f"multipart/form-data; boundary={'x' * 5000}")

@@ -34,7 +34,10 @@ class UploadForm:
         self._value = bytearray()
         self._file = bytearray()
         self._ended = False
-        self._parser = MultipartParser(boundary, self._callbacks())
+        try:
+            self._parser = MultipartParser(boundary, self._callbacks())
+        except FormParserError as error:
+            raise InvalidRequest(f"The form is malformed: {error}.") from None
 
     def feed(self, data: bytes) -> bytes:
         """The file's bytes in `data`; raises `InvalidRequest`."""
