@@ -3,10 +3,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
+from tests.engine.conftest import MakeBench
+from tests.engine.test_engine import chat
 
+from ai_assistant.engine.intake import Intake
 from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.spelling import Names, Speller, tokens_of
 from ai_assistant.protocol.errors import CannotContinue
+from ai_assistant.protocol.frames import Generate
+from ai_assistant.protocol.requests import GenerateRequest, Partial, Sampling, TextPrompt
 from ai_assistant.protocol.spelling import Spelled, Spelling
 
 FILE = "ab" * 16
@@ -95,3 +101,28 @@ def test_a_gap_is_noticed() -> None:
     told.add(Spelled(text="a", cuts=(1,), model=FILE))
     told.add(Spelled(text="c", cuts=(1,), start=2))
     assert told.whole() is None
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_an_answer_goes_on_from_what_its_pieces_told(bench: MakeBench, temperature: float) -> None:
+    made = bench(speculation=False, retained=0)
+    intake = made.engine.intake = Intake(made.model, made.plan.context_limit, lambda: FILE)
+    request = GenerateRequest(
+        request_id="whole", model="m", prompt=TextPrompt(chat("Hello!")), max_tokens=24, spell=True,
+        sampling=Sampling(temperature=temperature, presence_penalty=0.3), ignore_eos=True,
+    )  # fmt: skip
+    intake._names.read()
+    made.orders.arrivals.put(intake.prepare(Generate(request)))
+    text = made.run().text("whole")
+    pieces = [one for one in made.collector.chunks["whole"] if one.spelled]
+    told = Spelling()
+    assert pieces
+    for at, piece in enumerate(pieces[:3]):
+        assert piece.spelled
+        told.add(piece.spelled)
+        partial = Partial(generated=told.count, spelled=told.whole())
+        rest = structs.replace(request, request_id=f"rest{at}", partial=partial, spell=False)
+        made.orders.arrivals.put(intake.prepare(Generate(rest)))
+        made.run()
+        said = "".join(one.text for one in pieces[: at + 1])
+        assert said + made.collector.text(f"rest{at}") == text

@@ -67,7 +67,7 @@ def command(
     one goes on.
 
     With --to the plan stays: the node of that name in providers.toml goes on with the answers that
-    are being written, from the very token where it has the same model file. Clients notice nothing.
+    are being written, from the very token where it has the same model file. Clients notice a pause.
     What the rules keep here, or nobody takes, goes on here.
 
     \b

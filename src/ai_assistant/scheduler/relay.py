@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # A node whose models are all here loads no detectors.
 
 log = logging.getLogger(__name__)
 
-HEIR_SECONDS = 15.0
-"""How long another node may take to go on with an answer while its own one waits."""
+HEIR_SECONDS = 5.0
+"""How long another node may take to go on with an answer: for so long the client hears nothing."""
 
 
 def _nobody(_: Ended) -> None:
