@@ -299,7 +299,8 @@ def main() -> None:
                 node.start(path, **sizes, environment=OFF) as honest,
             ):
                 records += asyncio.run(measure(model, (guessing, honest), effort, kinds))
-    publish("spec-quick" if args.quick else "spec", records, notes=NOTES)
+    name = "spec-drafts" if args.models == [DRAFTS] else "spec"
+    publish(f"{name}-quick" if args.quick else name, records, notes=NOTES)
 
 
 NOTES = (

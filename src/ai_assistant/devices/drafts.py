@@ -89,8 +89,13 @@ def draft_need(draft: ModelInfo, plan: DraftPlan) -> int:
 
 def told(draft: ModelInfo, found: Payoff) -> str:
     """The prediction in words."""
+    if not found.rounds:
+        return (
+            f"no token ahead makes it quicker if {found.accepted:.0%} of them are right; a step "
+            f"of {draft.id} takes {found.draft_share:.0%} of one without"
+        )
     return (
-        f"{found.rounds or 1} ahead in each step make it {found.gain:.2f} times as quick if "
+        f"{found.rounds} ahead in each step make it {found.gain:.2f} times as quick if "
         f"{found.accepted:.0%} of them are right; a step of {draft.id} takes "
         f"{found.draft_share:.0%} of one without"
     )

@@ -131,6 +131,8 @@ class Drafts:
             words = f"No draft model: {draft.id} would not pay, {basis}: {told(draft, result)}."
             return Verdict(words=words)
         words = f"Draft model {draft.id}, {basis}: {told(draft, result)}."
+        if not result.pays:
+            words += " It is loaded since the settings name it."
         return Verdict(words=words, plan=laid, draft=draft, need=need)
 
 
