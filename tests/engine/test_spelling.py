@@ -111,7 +111,7 @@ def test_an_answer_goes_on_from_what_its_pieces_told(bench: MakeBench, temperatu
         request_id="whole", model="m", prompt=TextPrompt(chat("Hello!")), max_tokens=24, spell=True,
         sampling=Sampling(temperature=temperature, presence_penalty=0.3), ignore_eos=True,
     )  # fmt: skip
-    intake._names.read()
+    intake.names.read()
     made.orders.arrivals.put(intake.prepare(Generate(request)))
     text = made.run().text("whole")
     pieces = [one for one in made.collector.chunks["whole"] if one.spelled]

@@ -54,7 +54,8 @@ class Intake:
     ) -> None:
         """`digest`: of the model's file, for answers that go from node to node."""
         self._digest = digest
-        self._names = Names(model.vocabulary)
+        self.names = Names(model.vocabulary)
+        """Of the tokens, once an answer could go to another node."""
         self._vocabulary = vocabulary = model.vocabulary
         self.limit = context_limit
         """Tokens of one sequence."""
@@ -135,7 +136,7 @@ class Intake:
         if request.n > 1:
             raise InvalidRequest("Only one answer can be continued.", param="n")
         if partial.spelled:
-            answer = tokens_of(partial.spelled, self._names, self._digest)
+            answer = tokens_of(partial.spelled, self.names, self._digest)
             request = _seeded(request, partial.spelled.seed)
         else:
             answer = known_tokens(partial.tokens, self._vocabulary, "partial")
@@ -172,8 +173,8 @@ class Intake:
     def _speller(self, request: GenerateRequest) -> Speller | None:
         if not request.spell or request.n > 1:
             return None
-        self._names.begin()
-        return Speller(self._names, self._digest(), request.sampling.seed)
+        self.names.begin()
+        return Speller(self.names, self._digest(), request.sampling.seed)
 
     def _mask(
         self, request: GenerateRequest, chat: ChatPrompt | None, text: str
