@@ -204,7 +204,8 @@ class Planner:
         turn = TURNS[self._settings.workload]
         needs = measured(bench, known.anatomy, max(bench.processor(1).layer.tokens))
         one = predict(known.anatomy, bench, layout, turn, needs, known.factors)
-        return _status(known.anatomy, layout, now.source, now.reasons, one.memory, gpus, one)
+        told = _status(known.anatomy, layout, now.source, now.reasons, one.memory, gpus, one)
+        return structs.replace(told, draft=now.draft)
 
     def learn(
         self, model: ModelInfo, plan: EnginePlan, status: EngineStatus, steps: Sequence[StepSample]
