@@ -1,22 +1,17 @@
 """Tokens from this machine: one engine process for one model."""
 
-import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from msgspec import structs
 
-from ai_assistant.engine.changes import Depth, depth
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import (
     AssistantError,
     CannotContinue,
     ModelLoadFailed,
     ModelLoading,
-    Overloaded,
-    ShuttingDown,
-    UnsupportedFeature,
 )
 from ai_assistant.protocol.frames import (
     Chunks,
@@ -46,13 +41,13 @@ from ai_assistant.protocol.requests import (
     TokenizeRequest,
 )
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelStatus, PlanStatus
-from ai_assistant.workers import moving
 from ai_assistant.workers.answers import Answers
 from ai_assistant.workers.engine_process import EngineProcess
 from ai_assistant.workers.leaving import Leaving, left
 from ai_assistant.workers.lifecycle import Lifecycle
 from ai_assistant.workers.limits import Limits
 from ai_assistant.workers.line import Line
+from ai_assistant.workers.one_move import OneMove
 from ai_assistant.workers.plan_in_use import PlanInUse, Smaller
 from ai_assistant.workers.remote.continuing import continued
 from ai_assistant.workers.supervisor import Supervisor
@@ -81,7 +76,7 @@ class LocalWorker:
         self.name = model.id
         self.line = Line()
         self._learn = learn
-        self._moving: asyncio.Task[MoveResult] | None = None
+        self._moves = OneMove(self)
         self._lifecycle = Lifecycle()
         self._in_use = PlanInUse(plan, told, smaller)
         self._limits = Limits(self.line, self._lifecycle)
@@ -111,9 +106,7 @@ class LocalWorker:
     async def stop(self, *, drain: bool = True) -> None:
         """End the engine: with `drain` after the running requests are done, else now."""
         self._supervisor.stopping = True
-        if self._moving:
-            self._moving.cancel()
-            await asyncio.wait([self._moving])
+        await self._moves.cancel()
         await self._supervisor.stop(drain=drain)
 
     def status(self) -> ModelStatus:
@@ -181,7 +174,7 @@ class LocalWorker:
             case LoadFailed(error):
                 self._supervisor.note_refusal(error)
 
-    # Moving: see `moving.py`, to which these belong.
+    # Moving: `one_move.py` and `moving.py` call what follows `move`.
 
     async def move(
         self, plan: EnginePlan, how: How, tell: Callable[[MoveStep], None]
@@ -193,31 +186,7 @@ class LocalWorker:
         """
         if not self._lifecycle.ready or self.line.process is None:
             raise ModelLoading(f"{self.name} is not loaded: nothing runs that could be moved.")
-        if self._moving:
-            raise Overloaded(f"{self.name} is being moved already.", retry_after=5)
-        if plan.embedding or self.plan.embedding:
-            raise UnsupportedFeature("A model that gives vectors has no streams to move.")
-        self._moving = asyncio.create_task(self._move(plan, how, tell))
-        self._moving.add_done_callback(self._moved)
-        try:
-            return await asyncio.shield(self._moving)
-        except asyncio.CancelledError:
-            if self._supervisor.stopping:
-                raise ShuttingDown("The model is being unloaded.") from None
-            raise
-
-    def _moved(self, _: "asyncio.Task[MoveResult]") -> None:
-        self._moving = None
-
-    async def _move(
-        self, plan: EnginePlan, how: How, tell: Callable[[MoveStep], None]
-    ) -> MoveResult:
-        if depth(self.plan, plan) < Depth.WEIGHTS:
-            tell(MoveStep(phase="handing over", progress=1.0))
-            return await moving.in_place(self, plan)
-        if how == "instead":
-            return await moving.instead(self, plan, tell)
-        return await moving.beside(self, plan, tell)
+        return await self._moves.make(plan, how, tell)
 
     async def launch(self, plan: EnginePlan) -> EngineProcess:
         """Another engine; raises `ModelLoadFailed`."""
