@@ -79,6 +79,8 @@ class _Walk:
         changed: dict[str, Any] = {}
         for name in _readable(type(value)):
             before: object = getattr(value, name)
+            if not before or before is True:
+                continue  # most fields of most messages
             after = self._field(value, name, before, voice)
             if after is not before:
                 changed[name] = after
