@@ -1,5 +1,6 @@
 """A model elsewhere whose answers are written down before."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
@@ -8,7 +9,7 @@ from ai_assistant.protocol.offers import Offer, WorkerFacts
 from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TokenizeRequest
 from ai_assistant.protocol.status import ModelInfo, ModelStatus
 
-Line = TokenChunk | AssistantError
+Line = TokenChunk | AssistantError | float
 
 
 class ScriptedSource:
@@ -47,6 +48,9 @@ class ScriptedSource:
         tokens = 0
         try:
             for line in self._scripts.pop(0):
+                if isinstance(line, float):
+                    await asyncio.sleep(line)
+                    continue
                 if isinstance(line, AssistantError):
                     line.reached = Reached(tokens=tokens, characters=tokens)
                     raise line

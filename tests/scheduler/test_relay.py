@@ -267,25 +267,34 @@ def spelled(text: str, start: int) -> TokenChunk:
     return TokenChunk(text=text, spelled=told)
 
 
+MEANWHILE = 0.3
+"""Seconds in which another node reads."""
+
+
 def test_who_leaves_is_followed_behind_the_very_token(tmp_path: Path) -> None:
     last = pieces(tokens=4)
-    first = ScriptedSource("one", [spelled("Once ", 0), spelled("upon ", 1),
-                                   TokenChunk(leaving=""), spelled("NEVER", 2)])  # fmt: skip
-    second = node_of_ours("two", [spelled("a ", 2), spelled("time.", 3), *last])
+    first = ScriptedSource(
+        "one",
+        [spelled("Once ", 0), spelled("upon ", 1), TokenChunk(leaving=""), MEANWHILE,
+         spelled("a ", 2), spelled("NEVER", 3)],
+    )  # fmt: skip
+    second = node_of_ours("two", pieces("b", tokens=1), [spelled("time.", 3), *last])
     told = Answered(question(), first, second, folder=tmp_path)
     assert told.error is None
     assert told.text == "Once upon a time."
     assert first.asked[0].spell, "somebody else could go on with it"
-    assert not second.asked[0].spell, "nobody could go on with this one"
-    partial = second.asked[0].partial
+    reading, going_on = second.asked
+    assert reading.max_tokens == 3, "it reads two tokens while the first is still heard"
+    assert not going_on.spell, "nobody could go on with this one"
+    partial = going_on.partial
     assert partial is not None
-    assert partial.generated == 2
-    assert partial.spelled == Spelled(text="Once upon ", cuts=(5, 5), model=FILE, seed=5)
+    assert partial.generated == 3
+    assert partial.spelled == Spelled(text="Once upon a ", cuts=(5, 5, 2), model=FILE, seed=5)
     assert all(chunk.spelled is None and chunk.leaving is None for chunk in told.chunks)
     served = told.chunks[-1].served
     assert served is not None
     assert (served.worker, served.before) == ("two", ("one",))
-    assert first.closed == second.closed == 1
+    assert (first.closed, second.closed) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -293,14 +302,16 @@ def test_who_leaves_is_followed_behind_the_very_token(tmp_path: Path) -> None:
     [
         ScriptedSource("cloud", pieces("a", tokens=1)),
         node_of_ours("broken", [ProviderFailed("no")]),
-        node_of_ours("leaving", [TokenChunk(leaving="")]),
-        node_of_ours("silent", []),
+        node_of_ours("leaving", [TokenChunk(leaving="")], [TokenChunk(leaving="")]),
+        node_of_ours("silent", [], []),
+        node_of_ours("reader", pieces("x", tokens=1), [ProviderFailed("no")]),
     ],
     ids=lambda one: one.offer.provider,
 )
 def test_what_nobody_takes_over_goes_on_where_it_is(other: ScriptedSource, tmp_path: Path) -> None:
     first = ScriptedSource(
-        "one", [spelled("a", 0), TokenChunk(leaving=""), spelled("b", 1), *pieces(tokens=2)]
+        "one",
+        [spelled("a", 0), TokenChunk(leaving=""), MEANWHILE, spelled("b", 1), *pieces(tokens=2)],
     )
     told = Answered(question(), first, other, folder=tmp_path)
     assert told.error is None
@@ -309,22 +320,34 @@ def test_what_nobody_takes_over_goes_on_where_it_is(other: ScriptedSource, tmp_p
 
 
 def test_who_does_not_know_its_tokens_is_followed_behind_its_text(tmp_path: Path) -> None:
-    first = ScriptedSource("one", [*pieces("Once ", "upon "), TokenChunk(leaving="")])
-    second = node_of_ours("two", pieces("a time.", tokens=1))
+    first = ScriptedSource(
+        "one", [*pieces("Once "), TokenChunk(leaving=""), MEANWHILE, *pieces("upon ", "NEVER")]
+    )
+    second = node_of_ours("two", pieces("x", tokens=1), pieces("a time.", tokens=1))
     told = Answered(question(max_tokens=9), first, second, folder=tmp_path)
     assert told.text == "Once upon a time."
-    assert second.asked[0].partial == Partial(text="Once upon ", generated=2)
+    assert second.asked[1].partial == Partial(text="Once upon ", generated=2)
     assert told.usage.completion_tokens == 3
     assert told.usage.estimated
 
 
 def test_only_the_node_that_is_named_takes_over(tmp_path: Path) -> None:
-    first = ScriptedSource("one", [spelled("a", 0), TokenChunk(leaving="three"), *pieces(tokens=1)])
+    first = ScriptedSource(
+        "one", [spelled("a", 0), TokenChunk(leaving="three"), MEANWHILE, spelled("b", 1), MEANWHILE]
+    )
     second = node_of_ours("two", pieces("NO", tokens=1))
-    third = node_of_ours("three", pieces("b", tokens=1))
+    third = node_of_ours("three", pieces("x", tokens=1), pieces("c", tokens=1))
     told = Answered(question(), first, second, third, folder=tmp_path)
-    assert told.text == "ab"
+    assert told.text == "abc"
     assert second.asked == []
+
+
+def test_an_answer_that_ends_meanwhile_is_whole(tmp_path: Path) -> None:
+    first = ScriptedSource("one", [spelled("a", 0), TokenChunk(leaving=""), *pieces(tokens=1)])
+    second = node_of_ours("two", [5.0, *pieces("x", tokens=1)])
+    told = Answered(question(), first, second, folder=tmp_path)
+    assert told.text == "a"
+    assert told.chunks[-1].usage
 
 
 def test_a_node_that_asks_is_told_and_looks_for_itself(tmp_path: Path) -> None:

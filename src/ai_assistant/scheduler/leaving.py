@@ -19,12 +19,21 @@ class Leavable(Protocol):
 
     async def leave(self, to: str) -> Left: ...
 
+    def stays(self, request_id: str) -> None: ...
+
 
 def hand_all_on(workers: Iterable[Worker]) -> None:
     """All that runs, to any node: what nobody takes goes on here."""
     for worker in workers:
         if isinstance(worker, Leavable):
             worker.hand_on()
+
+
+def keep(workers: Iterable[Worker], request_id: str) -> None:
+    """Nobody takes this answer."""
+    for worker in workers:
+        if isinstance(worker, Leavable):
+            worker.stays(request_id)
 
 
 class HandOver:

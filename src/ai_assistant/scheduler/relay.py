@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import structs
 
 from ai_assistant.policy.errors import KeptHere
@@ -21,6 +20,7 @@ from ai_assistant.protocol.requests import GenerateRequest
 from ai_assistant.protocol.routing import Decision
 from ai_assistant.scheduler.asking import Desk, ask
 from ai_assistant.scheduler.bill import Bill
+from ai_assistant.scheduler.heirs import Heir, Heirs, Search, can_go_on, nothing_left, spelling
 from ai_assistant.scheduler.told import Told
 from ai_assistant.scheduler.turn import Ended, Turn
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:  # A node whose models are all here loads no detectors.
     from ai_assistant.policy.gate import Gate
 
 log = logging.getLogger(__name__)
-
-HEIR_SECONDS = 5.0
-"""How long another node may take to go on with an answer: for so long the client hears nothing."""
 
 
 def _nobody(_: Ended) -> None:
@@ -58,14 +55,6 @@ def relay(
     return answering.pieces(examined)
 
 
-class _Heir(msgspec.Struct, frozen=True):
-    """Who goes on with an answer whose worker wants to leave: its first piece has come."""
-
-    turn: Turn
-    first: TokenChunk
-    others: AsyncGenerator[TokenChunk, None]
-
-
 class _Answering:
     """One answer on its way to the client."""
 
@@ -77,14 +66,15 @@ class _Answering:
         self._desk = desk
         self._bill = bill
         self._told = Told(request)
+        self._heirs = Heirs(self._waiting, desk)
         self._error: AssistantError | None = None
 
     async def pieces(self, examined: "Examined | None") -> AsyncGenerator[TokenChunk, None]:
         """One after the other is asked, until one has said all."""
         while self._waiting:
             turn = self._waiting.pop(0)
-            rest = self._told.rest_of(self._request)
-            if _nothing_left(rest):
+            rest = self._rest()
+            if nothing_left(rest):
                 yield self._bill.last(self._told.cut_off())
                 return
             remote = turn.candidate.remote
@@ -93,7 +83,7 @@ class _Answering:
                 continue
             self._bill.begin(turn, self._error)
             known = examined if rest is self._request else None
-            said = self._said(ask(_spelling(rest, self._waiting), turn, self._desk, known))
+            said = self._said(turn, ask(spelling(rest, self._waiting), turn, self._desk, known))
             try:
                 async with contextlib.aclosing(said):
                     async for chunk in said:
@@ -106,7 +96,7 @@ class _Answering:
 
     def _note(self, caught: AssistantError) -> None:
         """Whoever spoke has gone; raises the error again where nobody else could go on."""
-        if not caught.elsewhere or (self._told.began and not _can_go_on(self._request)):
+        if not caught.elsewhere or (self._told.began and not can_go_on(self._request)):
             raise caught
         self._bill.gone(self._told.gone(caught.reached))
         # That the rules keep a request from there says nothing of what went wrong before.
@@ -115,16 +105,19 @@ class _Answering:
         log.warning("%s: %s", self._bill.name, caught.message)
 
     async def _said(
-        self, pieces: AsyncGenerator[TokenChunk, None]
+        self, turn: Turn, pieces: AsyncGenerator[TokenChunk, None]
     ) -> AsyncGenerator[TokenChunk, None]:
         """What one of them says, and after it the one that takes the answer over from it."""
-        heir: _Heir | None = None
+        heir: Heir | None = None
+        search = Search(self._heirs, self._rest, turn, self._request.request_id)
         try:
             async with contextlib.aclosing(pieces):
                 async for chunk in pieces:
                     if chunk.leaving is None or self._is_for_client(chunk):
                         yield self._for_client(chunk)
-                    elif heir := await self._heir(chunk.leaving):
+                    else:
+                        search.begin(chunk.leaving)
+                    if chunk.usage is None and (heir := await search.found()):
                         break
             if heir is None:
                 return
@@ -132,13 +125,17 @@ class _Answering:
             self._waiting.remove(heir.turn)
             self._bill.take_over(heir.turn)
             yield self._for_client(heir.first)
-            said = self._said(heir.others)
+            said = self._said(heir.turn, heir.others)
             async with contextlib.aclosing(said):
                 async for chunk in said:
                     yield chunk
         finally:
+            await search.end()
             if heir:
                 await heir.others.aclose()
+
+    def _rest(self) -> GenerateRequest:
+        return self._told.rest_of(self._request)
 
     def _for_client(self, chunk: TokenChunk) -> TokenChunk:
         """A piece as the client gets it, noted."""
@@ -151,51 +148,3 @@ class _Answering:
     def _is_for_client(self, chunk: TokenChunk) -> bool:
         """The client is a node that looks for an heir itself."""
         return self._request.spell and not chunk.leaving
-
-    async def _heir(self, to: str) -> _Heir | None:
-        """The first of our nodes that takes the answer, `to` alone if it is named; None: nobody
-        does, and nothing is lost: whoever speaks goes on meanwhile, and is heard later."""
-        request = self._told.rest_of(self._request)
-        if _nothing_left(request) or not _can_go_on(request):
-            return None
-        for turn in [one for one in self._waiting if _may_inherit(one, to, request)]:
-            others = [one for one in self._waiting if one is not turn]
-            hurried = structs.replace(turn, patience=HEIR_SECONDS)
-            pieces = ask(_spelling(request, others), hurried, self._desk)
-            try:
-                first = await anext(pieces, None)
-            except AssistantError as error:
-                name = turn.candidate.name
-                log.warning("%s does not take an answer over: %s", name, error.message)
-                continue
-            if first is not None and first.leaving is None:
-                return _Heir(turn, first, pieces)
-            await pieces.aclose()
-        return None
-
-
-def _may_inherit(turn: Turn, to: str, request: GenerateRequest) -> bool:
-    """Whether it is a node of ours, the one that is wanted, and seems able."""
-    remote = turn.candidate.remote
-    if remote is None or remote.offer.kind != "ai-assistant":
-        return False
-    return remote.offer.provider == (to or remote.offer.provider) and not remote.refusal(request)
-
-
-def _spelling(request: GenerateRequest, others: Sequence[Turn]) -> GenerateRequest:
-    """The request, with its tokens told where somebody else could go on with them."""
-    if request.spell or not others or not _can_go_on(request):
-        return request
-    return structs.replace(request, spell=True)
-
-
-def _can_go_on(request: GenerateRequest) -> bool:
-    """One choice of text: several, or their probabilities, are not told in a continuation."""
-    return request.n == 1 and request.logprobs is None
-
-
-def _nothing_left(request: GenerateRequest) -> bool:
-    partial = request.partial
-    return bool(
-        partial and request.max_tokens is not None and partial.generated >= request.max_tokens
-    )

@@ -25,6 +25,7 @@ from ai_assistant.protocol.status import ModelInfo, ModelStatus, MoveStatus, Nod
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.abandon import Abandoning
 from ai_assistant.scheduler.easing import Loaded
+from ai_assistant.scheduler.leaving import keep
 from ai_assistant.scheduler.residency import Room
 from ai_assistant.scheduler.residents import Residents
 from ai_assistant.scheduler.served_model import Here, ServedModel
@@ -164,6 +165,10 @@ class Scheduler:
         return model.last_used if model.state == "loading" and not wanted else None
 
     # What memory asks.
+
+    def stays(self, request_id: str) -> None:
+        """Nobody takes over this answer, which was offered."""
+        keep((one.worker for one in self._models.values() if one.worker), request_id)
 
     def loaded(self) -> list[Loaded]:
         """The models in memory."""

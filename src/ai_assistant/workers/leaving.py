@@ -1,7 +1,7 @@
 """Running answers are offered to another node; whoever takes one closes it here.
 
 The offer goes down the answer's own stream, so that it stands behind what was said before. Whoever
-reads the stream looks for a taker meanwhile: if it comes back for more, there was none.
+reads the stream looks for a taker while it reads on, and says so if there is none.
 """
 
 import asyncio
@@ -32,8 +32,6 @@ class Leaving:
             async for chunk in pieces:
                 ended = chunk.usage is not None
                 yield chunk
-                if chunk.leaving is not None:
-                    self._settle(request_id, gone=False)
         finally:
             self._settle(request_id, gone=not ended)
             del self._running[request_id]
@@ -50,8 +48,12 @@ class Leaving:
                 offered.append(future)
         return offered
 
+    def stays(self, request_id: str) -> None:
+        """Nobody takes it."""
+        self._settle(request_id, gone=False)
+
     def _settle(self, request_id: str, *, gone: bool) -> None:
-        future = self._running[request_id]
+        future = self._running.get(request_id)
         if future and not future.done():
             future.set_result(gone)
 

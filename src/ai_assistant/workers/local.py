@@ -259,6 +259,10 @@ class LocalWorker:
         offered = self._leaving.offer(to)
         return await left(offered, running - len(offered))
 
+    def stays(self, request_id: str) -> None:
+        """Nobody takes this one."""
+        self._leaving.stays(request_id)
+
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """The request's vectors; cancelling the call cancels the work."""
         return await self._answers.single(request.request_id, Embed(request), Embeddings)
