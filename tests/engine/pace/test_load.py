@@ -64,6 +64,15 @@ def test_within_the_interval_the_sample_stays(host: Host):
     assert host.load.sample(10.2) is not first
 
 
+def test_cores_that_are_granted_later_count(host: Host, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load_module, "_allowed_cores", lambda: [0])
+    assert host.load.sample(10.0).usable_cores == 1.0
+    monkeypatch.setattr(load_module, "_allowed_cores", lambda: [0, 1])
+    host.stat(100, 100)
+    assert host.load.sample(11.0).usable_cores == 1.0
+    assert host.load.sample(16.0).usable_cores == 2.0
+
+
 def test_a_quota_above_us_counts(host: Host):
     host.write("proc/self/cgroup", PROC)
     host.write("sys/fs/cgroup/box/cpu.max", "150000 100000\n")

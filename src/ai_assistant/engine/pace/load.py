@@ -19,7 +19,7 @@ INTERVAL = 0.1
 EFFORT = 0.001
 """The share of time that reading may take: large machines write a long /proc/stat."""
 QUOTA_INTERVAL = 5.0
-"""Seconds after which the quota is read again: it may be changed while we run."""
+"""Seconds after which quota and allowed cores are read again: they may be changed while we run."""
 _NEVER = -1e9
 
 
@@ -76,6 +76,7 @@ class Load:
         return self._sample
 
     def _read(self, now: float) -> LoadSample:
+        throttled = self._read_group(now)
         begun = time.thread_time()
         busy, own, elapsed = self._machine.busy_seconds(), self._own_seconds(), now - self._at
         self._interval = max(INTERVAL, (time.thread_time() - begun) / EFFORT)
@@ -90,7 +91,6 @@ class Load:
             idle = max(0.0, cores - used)
         self._others = other
         self._busy, self._own, self._at = busy, own, now
-        throttled = self._read_group(now)
         usable = min(cores, self._group.cores) if self._group else cores
         # Cores that the quota keeps us from anyway take the others first.
         taken = max(0.0, other - (cores - usable))
@@ -99,6 +99,7 @@ class Load:
     def _read_group(self, now: float) -> bool:
         if now - self._quota_at >= QUOTA_INTERVAL:
             self._quota_at = now
+            self._look_at_cores()
             self._group = find_group(self._root)
             if self._group is None:
                 return False
@@ -106,6 +107,12 @@ class Load:
             return False
         before, self._throttles = self._throttles, parse_throttles(_text(self._group.stat))
         return before is not None and before < self._throttles
+
+    def _look_at_cores(self) -> None:
+        cores = _allowed_cores()
+        if cores != self._cores:
+            self._cores, self._busy = cores, None
+            self._machine = _Machine(self._root, cores)
 
 
 class _Machine:
