@@ -8,7 +8,7 @@ from typing import Any
 
 import anthropic
 import pytest
-from tests.system.running_node import RunningNode
+from tests.system.running_node import RunningNode, ready_node
 
 import ai_assistant
 
@@ -40,10 +40,8 @@ def provider(name: str, url: str, place: str = "machine") -> str:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    node = RunningNode(tmp_path_factory.mktemp("desk"))
-    node.wait_ready()
-    yield node
-    node.stop()
+    with ready_node(tmp_path_factory.mktemp("desk")) as node:
+        yield node
 
 
 @pytest.fixture(scope="module")

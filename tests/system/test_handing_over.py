@@ -10,8 +10,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.system.running_node import RunningNode
+from tests.system.running_node import RunningNode, ready_node
 from tests.system.test_elsewhere import front, providers
 
 from ai_assistant.store.models import starter_path
@@ -94,10 +92,8 @@ def terminate(node: RunningNode) -> None:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    node = RunningNode(tmp_path_factory.mktemp("desk"))
-    node.wait_ready()
-    yield node
-    node.stop()
+    with ready_node(tmp_path_factory.mktemp("desk")) as node:
+        yield node
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +146,7 @@ def test_answers_go_to_the_node_that_is_named(node: RunningNode, story: str) -> 
     said: list[str] = []
 
     def move() -> None:
-        command = [sys.executable, "-m", "ai_assistant", "move", "starter", "--to", "desk0"]
-        told = subprocess.run(
-            [*command, "--url", node.url], capture_output=True, text=True, timeout=60, check=False
-        )
+        told = node.command("move", "starter", "--to", "desk0")
         said.append(told.stdout + told.stderr)
 
     heard = hear(node, move)

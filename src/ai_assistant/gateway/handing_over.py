@@ -7,7 +7,6 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from ai_assistant.gateway.decoding import decode
-from ai_assistant.gateway.errors import KeyTooWeak
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.moves import MoveResult
@@ -40,8 +39,7 @@ class _HandOver:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._settings)
-        if not exchange.caller.administers:
-            raise KeyTooWeak("This key is limited: it may not hand answers to another node.")
+        exchange.caller.must_administer("hand answers to another node")
         body = decode(_bodies, await exchange.body())
         result = await self._hand_over(scope["path_params"]["id"], body.to)
         await exchange.send_object(result)

@@ -10,6 +10,7 @@ from itertools import takewhile
 
 import msgspec
 
+from ai_assistant.gateway.errors import KeyTooWeak
 from ai_assistant.gateway.key_options import CLASSES, WEIGHTS, read_options
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.protocol.requests import Bounds, Priority
@@ -63,10 +64,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         priority = max(wanted, self.ceiling)
         return Standing(priority=priority, tenant=self.tenant, weight=self.weight)
 
-    @property
-    def administers(self) -> bool:
-        """Whether it may change the node: its key keeps nobody to a class or to some models."""
-        return self.ceiling is Priority.INTERACTIVE and not self.models
+    def must_administer(self, what: str) -> None:
+        """Raises `KeyTooWeak` where it may not change the node so: its key keeps it to a class or to
+        some models."""
+        if self.ceiling is not Priority.INTERACTIVE or self.models:
+            raise KeyTooWeak(f"This key is limited: it may not {what}.")
 
     def may_use(self, model: str) -> bool:
         """Whether the model is within its scope."""

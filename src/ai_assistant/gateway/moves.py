@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 
 from ai_assistant.gateway.decoding import decode
 from ai_assistant.gateway.error_shapes import shaped_body
-from ai_assistant.gateway.errors import KeyTooWeak
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import AssistantError
@@ -60,8 +59,7 @@ class _Move:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._settings)
-        if not exchange.caller.administers:
-            raise KeyTooWeak("This key is limited: it may not move models.")
+        exchange.caller.must_administer("move models")
         body = decode(_bodies, await exchange.body())
         model = scope["path_params"]["id"]
         steps = self._mover.move(model, body.plan, body.how)
@@ -90,8 +88,7 @@ class _Release:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._settings)
-        if not exchange.caller.administers:
-            raise KeyTooWeak("This key is limited: it may not move models.")
+        exchange.caller.must_administer("move models")
         model = scope["path_params"]["id"]
         self._mover.release(model)
         await exchange.send_object({"model": model, "held": False})

@@ -7,7 +7,6 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from ai_assistant.gateway.decoding import decode
-from ai_assistant.gateway.errors import KeyTooWeak
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.power import PowerStatus
@@ -43,7 +42,6 @@ class _Power:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._settings)
         if scope["method"] == "PUT":
-            if not exchange.caller.administers:
-                raise KeyTooWeak("This key is limited: it may not change the power of the node.")
+            exchange.caller.must_administer("change the power of the node")
             await self._change(decode(_bodies, await exchange.body()).mode)
         await exchange.send_object(await self._look())
