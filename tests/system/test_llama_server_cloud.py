@@ -1,22 +1,25 @@
 """llama-server as a cloud of ours: what a client gets from it through our node."""
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from benchmarks import llama_server
 from benchmarks.models import STARTER
 from benchmarks.servers import Server
 from benchmarks.source import BENCH
+from tests.system.clouds import (
+    LONG,
+    STORY,
+    assert_probabilities_and_bare_text,
+    assert_refused,
+    assert_schema_is_kept,
+)
 from tests.system.running_node import RunningNode
 
 KEY = "sk-only-for-this-test"
-STORY: list[Any] = [{"role": "user", "content": "Tell me a story about a boat."}]
-LONG: list[Any] = [{"role": "user", "content": "the boat " * 2500}]
 
 pytestmark = [
     pytest.mark.slow,
@@ -78,26 +81,11 @@ def test_a_stream_and_its_figures(front: RunningNode, cloud: Server, model: str)
 
 
 def test_a_schema_is_kept(front: RunningNode) -> None:
-    schema = {"type": "object", "properties": {"age": {"type": "integer", "enum": [7, 8]}},
-              "required": ["age"], "additionalProperties": False}  # fmt: skip
-    answer = front.openai.chat.completions.create(
-        model="far", messages=STORY, max_tokens=100,
-        response_format={"type": "json_schema", "json_schema": {"name": "p", "schema": schema}},
-    )  # fmt: skip
-    assert json.loads(answer.choices[0].message.content or "")["age"] in (7, 8)
+    assert_schema_is_kept(front, STORY, max_tokens=100)
 
 
 def test_probabilities_and_bare_text(front: RunningNode) -> None:
-    answer = front.openai.chat.completions.create(
-        model="far", messages=STORY, logprobs=True, top_logprobs=2, max_tokens=3, temperature=0
-    )
-    entries = answer.choices[0].logprobs
-    assert entries
-    assert [len(one.top_logprobs) for one in entries.content or ()] == [2, 2, 2]
-    text = front.openai.completions.create(
-        model="far", prompt="Once upon a", max_tokens=2, temperature=0
-    )
-    assert text.choices[0].text.startswith(" time")
+    assert_probabilities_and_bare_text(front)
 
 
 def busy(cloud: Server) -> bool:
@@ -136,8 +124,4 @@ def test_a_client_that_leaves_stops_it(front: RunningNode, cloud: Server) -> Non
 def test_what_it_refuses_has_a_name(
     front: RunningNode, asked: dict[str, Any], status: int, code: str
 ) -> None:
-    with pytest.raises(openai.APIStatusError) as caught:
-        front.openai.chat.completions.create(**{"model": "far", "messages": STORY, **asked})
-    assert caught.value.code == code
-    assert caught.value.status_code == status
-    assert "sk-" not in str(caught.value)
+    assert_refused(front, asked, status, code)

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import psutil
 import pytest
 from benchmarks import starter_hf, vllm_server
 from benchmarks.servers import Server
 from tests.fakes.fault_proxy import Fault, FaultProxy
+from tests.system.clouds import (
+    LONG,
+    STORY,
+    assert_probabilities_and_bare_text,
+    assert_refused,
+    assert_schema_is_kept,
+)
 from tests.system.running_node import RunningNode
 
 KEY = "sk-only-for-this-test"
-STORY: list[Any] = [{"role": "user", "content": "Tell me a story about a boat."}]
-LONG: list[Any] = [{"role": "user", "content": "the boat " * 2500}]
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 120}
 EXACT = {"top_k": 1, "repetition_penalty": 1.0}
 TOOL: Any = {
@@ -151,13 +155,8 @@ def test_vllm_says_what_our_own_engine_says(front: RunningNode) -> None:
 
 
 def test_a_schema_is_kept(front: RunningNode) -> None:
-    answer = front.openai.chat.completions.create(
-        model="far", messages=[{"role": "user", "content": "A person as JSON."}], max_tokens=200,
-        response_format={"type": "json_schema", "json_schema": {"name": "person", "schema": {
-            "type": "object", "properties": {"age": {"type": "integer", "enum": [7, 8]}},
-            "required": ["age"], "additionalProperties": False}}},
-    )  # fmt: skip
-    assert json.loads(answer.choices[0].message.content or "")["age"] in (7, 8)
+    asked = [{"role": "user", "content": "A person as JSON."}]
+    assert_schema_is_kept(front, asked, max_tokens=200)
 
 
 def test_an_expression_is_kept(front: RunningNode) -> None:
@@ -195,16 +194,7 @@ def test_a_function_is_called(front: RunningNode, stream: bool) -> None:
 
 
 def test_probabilities_and_bare_text(front: RunningNode) -> None:
-    answer = front.openai.chat.completions.create(
-        model="far", messages=STORY, logprobs=True, top_logprobs=2, max_tokens=3, temperature=0
-    )
-    entries = answer.choices[0].logprobs
-    assert entries
-    assert [len(one.top_logprobs) for one in entries.content or ()] == [2, 2, 2]
-    text = front.openai.completions.create(
-        model="far", prompt="Once upon a", max_tokens=2, temperature=0
-    )
-    assert text.choices[0].text.startswith(" time")
+    assert_probabilities_and_bare_text(front)
 
 
 def test_a_client_that_leaves_stops_vllm(front: RunningNode, cloud: Cloud) -> None:
@@ -235,11 +225,7 @@ def test_a_client_that_leaves_stops_vllm(front: RunningNode, cloud: Cloud) -> No
 def test_what_vllm_refuses_has_a_name(
     front: RunningNode, asked: dict[str, Any], status: int, code: str
 ) -> None:
-    with pytest.raises(openai.APIStatusError) as caught:
-        front.openai.chat.completions.create(**{"model": "far", "messages": STORY, **asked})
-    assert caught.value.code == code
-    assert caught.value.status_code == status
-    assert "sk-" not in str(caught.value)
+    assert_refused(front, asked, status, code)
 
 
 def streamed(node: RunningNode, kill: Any = None) -> tuple[str, str]:

@@ -65,7 +65,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return Standing(priority=priority, tenant=self.tenant, weight=self.weight)
 
     def must_administer(self, what: str) -> None:
-        """Raises `KeyTooWeak` where it may not change the node so: its key keeps it to a class or to
+        """Raises `KeyTooWeak` where it may not change the node: its key keeps it to a class or to
         some models."""
         if self.ceiling is not Priority.INTERACTIVE or self.models:
             raise KeyTooWeak(f"This key is limited: it may not {what}.")
