@@ -1,6 +1,6 @@
 """A model and draft models for it: one that is always right, one that is never.
 
-`python -m benchmarks.draft_pair` makes them in `.bench/models/`.
+`python -m benchmarks.draft_pair [1b|7b]` makes them in `.bench/models/`.
 
 The large one is TinyLlama's shape (1.1 billion weights, 22 layers, 32,000 tokens), random, and all
 layers but the first add nothing, since their last matrices are zero: they compute as much as ever.
@@ -10,6 +10,7 @@ The hopeless one is of the same size, with other random weights. A trained pair 
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +20,22 @@ import numpy as np
 
 from benchmarks.blocks import Bytes
 from benchmarks.copier import Made
-from benchmarks.models import MISTRAL_TEMPLATE, Shape, Tensor, tensors, vocabulary_tokens, write
+from benchmarks.models import (
+    MISTRAL_TEMPLATE,
+    SHAPES,
+    Shape,
+    Tensor,
+    tensors,
+    vocabulary_tokens,
+    write,
+)
 from benchmarks.source import BENCH
 
 LARGE = Shape(
     "llama", "llama-spm", 22, 2048, 32, 4, 5632, 2048, 1e4, "Q4_K_M", False, MISTRAL_TEMPLATE
 )
-SMALL = replace(LARGE, layers=1)
+SIZES = {"1b": ("pair", LARGE), "7b": ("pair-7b", SHAPES["7b"])}
+"""Names and shapes: the one above, and one for a GPU."""
 
 
 @dataclass(frozen=True)
@@ -40,28 +50,30 @@ class Copied(Tensor):
         return np.array(found.data).view(np.uint8)
 
 
-def large() -> Path:
+def large(size: str = "1b") -> Path:
     """The model to be helped."""
-    return _made("pair-large", LARGE, _large(len(vocabulary_tokens(LARGE))))
+    name, shape = SIZES[size]
+    return _made(f"{name}-large", shape, _large(shape))
 
 
-def right() -> Path:
+def right(size: str = "1b") -> Path:
     """The draft that says the same."""
-    source = large()
+    name, shape = SIZES[size]
+    source = large(size)
     plan = (
-        Copied(one.name, one.kind, one.rows, one.columns, source=source)
-        for one in _small(len(vocabulary_tokens(LARGE)))
+        Copied(one.name, one.kind, one.rows, one.columns, source=source) for one in _small(shape)
     )
-    return _made("pair-right", SMALL, plan)
+    return _made(f"{name}-right", replace(shape, layers=1), plan)
 
 
-def hopeless() -> Path:
+def hopeless(size: str = "1b") -> Path:
     """The draft that says something else."""
-    return _made("pair-hopeless", SMALL, _small(len(vocabulary_tokens(LARGE))), seed=2)
+    name, shape = SIZES[size]
+    return _made(f"{name}-hopeless", replace(shape, layers=1), _small(shape), seed=2)
 
 
-def _large(vocabulary: int) -> Iterator[Tensor]:
-    for one in tensors(LARGE, vocabulary):
+def _large(shape: Shape) -> Iterator[Tensor]:
+    for one in tensors(shape, len(vocabulary_tokens(shape))):
         last = "attn_output" in one.name or "ffn_down" in one.name
         if last and not one.name.startswith("blk.0."):
             yield Made(one.name, one.kind, one.rows, one.columns)
@@ -69,9 +81,9 @@ def _large(vocabulary: int) -> Iterator[Tensor]:
             yield one
 
 
-def _small(vocabulary: int) -> Iterator[Tensor]:
+def _small(shape: Shape) -> Iterator[Tensor]:
     """The tensors of the large one that are outside its layers or in the first."""
-    for one in tensors(LARGE, vocabulary):
+    for one in tensors(shape, len(vocabulary_tokens(shape))):
         if not one.name.startswith("blk.") or one.name.startswith("blk.0."):
             yield one
 
@@ -90,5 +102,6 @@ def _made(name: str, shape: Shape, plan: Iterator[Tensor], seed: int = 1) -> Pat
 
 
 if __name__ == "__main__":
-    for path in (large(), right(), hopeless()):
-        print(f"{path}, {path.stat().st_size:,} bytes")
+    for wanted in sys.argv[1:] or ("1b",):
+        for path in (large(wanted), right(wanted), hopeless(wanted)):
+            print(f"{path}, {path.stat().st_size:,} bytes")

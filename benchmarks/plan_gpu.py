@@ -134,7 +134,8 @@ class Round:
                 continue
             layout = found[0].layout
             if layout not in measured_before:
-                measured_before[layout] = self.point(layout)
+                measured_before[layout] = one = self.point(layout)
+                self.points += [one] if one else []
             ours = measured_before[layout]
             if ours is None:
                 continue
@@ -221,12 +222,12 @@ class Round:
         return self.layout(self.layers + 1, feeds_on_cpu=self.layers)
 
     def errors(self) -> Iterable[Record]:
-        """Of the splits."""
+        """Of the splits and of what was chosen."""
         for what, decode, most in (("decode", True, 10.0), ("prefill", False, 15.0)):
             errors = [error for one in self.points for error in one.errors(decode=decode)]
             if errors:
                 median = statistics.median(errors)
-                name = f"{self.model}: {what}, error of {len(self.points)} splits, median"
+                name = f"{self.model}: {what}, error of {len(self.points)} layouts, median"
                 yield Record(name, median, "%", None, None, *judge(median, at_most=most))
                 yield Record(f"{self.model}: {what}, largest error", max(errors), "%")
 
@@ -285,10 +286,10 @@ def main() -> None:
     for model in args.models:
         one = Round(model, here, deadline)
         one.splits()
+        for share in (0.5, 0.25, 0.75):
+            found += one.choices(share)
         found += one.errors()
-        found += one.choices(0.5)
         found += one.variants()
-        found += [*one.choices(0.25), *one.choices(0.75)]
         found.append(Record(f"{model}: trials of the planner", one.trial_seconds, "s"))
     publish(f"plan-gpu-{'-'.join(args.models)}", found, notes=NOTES)
 

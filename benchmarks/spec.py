@@ -25,7 +25,8 @@ text into other tokens than the prompt's, which makes guesses fail that would be
 an engine writes forced tokens without asking the model, or does not guess under a grammar, its
 ratio is not that of speculation. Its prose is its own.
 
-`drafts` among the models: with a draft model against without (`benchmarks/spec_drafts.py`).
+`drafts`, or `drafts-7b` for a GPU, first among the models: with a draft model against without
+(`benchmarks/spec_drafts.py`).
 
 Answers of both nodes must be the same but for ties between two tokens (`benchmarks/ties.py`).
 """
@@ -287,9 +288,10 @@ def main() -> None:
     parser.set_defaults(models=["starter", "0.5b", "1b", DRAFTS])
     args = parser.parse_args()
     records: list[Record] = []
-    if DRAFTS in args.models:
-        records += spec_drafts.records(args.rounds or (1 if args.quick else 4))
-    for model in (model for model in args.models if model != DRAFTS):
+    for model in (model for model in args.models if model.startswith(DRAFTS)):
+        size = model.removeprefix(DRAFTS).removeprefix("-") or "1b"
+        records += spec_drafts.records(args.rounds or (1 if args.quick else 4), size)
+    for model in (model for model in args.models if not model.startswith(DRAFTS)):
         effort = QUICK if args.quick else FULL.get(model, Effort(3))
         effort = replace(effort, rounds=args.rounds or effort.rounds)
         for path, kinds in files(model):
@@ -299,7 +301,7 @@ def main() -> None:
                 node.start(path, **sizes, environment=OFF) as honest,
             ):
                 records += asyncio.run(measure(model, (guessing, honest), effort, kinds))
-    name = "spec-drafts" if args.models == [DRAFTS] else "spec"
+    name = f"spec-{args.models[0]}" if args.models[0].startswith(DRAFTS) else "spec"
     publish(f"{name}-quick" if args.quick else name, records, notes=NOTES)
 
 

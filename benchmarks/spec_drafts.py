@@ -24,9 +24,9 @@ LEAST = 0.97
 """Of the rate without, for a draft model that is worth nothing."""
 
 
-def records(rounds: int) -> list[Record]:
+def records(rounds: int, size: str = "1b") -> list[Record]:
     """Starts the nodes and measures."""
-    large = draft_pair.large()
+    large = draft_pair.large(size)
     with ExitStack() as running:
         servers = [
             running.enter_context(
@@ -38,7 +38,7 @@ def records(rounds: int) -> list[Record]:
                     environment={SETTING: draft.stem if draft else "off"},
                 )
             )
-            for draft in (None, draft_pair.right(), draft_pair.hopeless())
+            for draft in (None, draft_pair.right(size), draft_pair.hopeless(size))
         ]
         return asyncio.run(_measure(servers, rounds))
 
