@@ -12,7 +12,7 @@ def test_the_tier_in_ram_shrinks_and_the_answer_is_the_same(bench: MakeBench) ->
     one.ask("first", LONG, max_tokens=8)
     one.run()
     warm = one.engine._residence.tiers.warm
-    while one.engine._residence.evict():
+    while one.engine._residence.room.evict():
         pass
     assert warm.bytes > 0
     one.orders.arrivals.put(Ease(0))

@@ -271,7 +271,7 @@ def test_short_chat_moves_to_the_beginning_when_long_ones_have_gone(bench: MakeB
     engine.ask("short", chat(QUESTIONS[0]), max_tokens=400)
     collector = engine.run()
     residence = engine.engine._residence  # type: ignore[reportPrivateUsage]
-    assert residence.compactions == 1
+    assert residence.room.compactions == 1
     assert residence.cache.ledger.high_water < 1000
     alone = one_at_a_time(bench(retained=0, warm_bytes=0), [chat(QUESTIONS[0])], 400)
     assert_same_but_for_close_calls([collector.text("short")], alone)

@@ -57,6 +57,8 @@ class Batcher:
         self._guess = guess
         self._residence = residence
         self._cache = residence.cache
+        self._room = residence.room
+        self._parking = residence.parking
         self._pace = pace
         self._limits = self._planned = limits
         self._fairness = Fairness()
@@ -102,8 +104,8 @@ class Batcher:
         if self.running and self._cache.retained:
             # What has ended leaves the context, where its cells slow every step: a block a step,
             # so that nobody waits for many copies. After a pause it is saved already.
-            self._residence.evict_step()
-        self._residence.compact(self.running)
+            self._room.evict_step()
+        self._room.compact(self.running)
         parts = self._pick(due)
         room = min(self._cache.free_cells, self._limits.chunk)
         parts = self._guess(parts, room - sum(part.count for part in parts))
@@ -169,7 +171,7 @@ class Batcher:
     def _fit(self, parts: list[Part]) -> list[Part]:
         """The parts for which there is room, a prompt's cut to what there is."""
         need = sum(part.count for part in parts)
-        if self._residence.has_room(need):
+        if self._room.has_room(need):
             return parts
         fitting: list[Part] = []
         free = self._cache.free_cells
@@ -192,7 +194,7 @@ class Batcher:
         """The kernels found no place although the books said there is one: give something up.
         False when nothing is left to give up."""
         self.unbook(parts)
-        if self._residence.evict():
+        if self._room.evict():
             return True
         if len(self.running) > 1:
             self._park(max(self.running, key=_order))
@@ -202,17 +204,17 @@ class Batcher:
     def finish(self, sequence: Sequence, *, keep: bool = True) -> None:
         """A sequence ended; with `keep` its cells stay for a next turn."""
         if sequence.slot < 0:
-            self._residence.forget_parked(sequence)
+            self._parking.forget(sequence)
             self.waiting.remove(sequence)
             return
         self.running.remove(sequence)
-        self._residence.stop_fetching(sequence)
+        sequence.stop_fetching()
         if keep and self._limits.retained and sequence.computed >= WORTH_SHARING:
-            self._residence.retain(sequence)
+            self._room.retain(sequence)
             if self._cache.retained > self._limits.retained:
-                self._residence.evict()
+                self._room.evict()
         else:
-            self._residence.release(sequence.slot)
+            self._room.release(sequence.slot)
         sequence.slot = -1
 
     def of_request(self, request_id: str) -> list[Sequence]:
@@ -265,7 +267,7 @@ class Batcher:
         if len(self.running) > self._limits.slots or not self._fits(sequence, known):
             return None
         if not self._cache.free_ids:
-            self._residence.evict()
+            self._room.evict()
             known = self._residence.find(sequence)
         return known
 
@@ -286,7 +288,7 @@ class Batcher:
     def _park(self, sequence: Sequence, *, at_any_cost: bool = False) -> None:
         """Queue it again at its old place."""
         self.running.remove(sequence)
-        self._residence.park(sequence, at_any_cost=at_any_cost)
+        self._parking.park(sequence, at_any_cost=at_any_cost)
         self._queue(sequence)
 
     # Moving.

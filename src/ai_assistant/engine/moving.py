@@ -58,7 +58,7 @@ def _into_new_context(
 ) -> tuple[Parts, AssistantError | None]:
     """The sequences' states wait in memory meanwhile, so that one context is enough."""
     parts.batcher.set_aside()
-    while parts.residence.evict():
+    while parts.residence.room.evict():
         pass
     parts.context.close()
     problem = None
@@ -72,7 +72,7 @@ def _into_new_context(
     made.residence.follow(parts.residence)
     made = _taken_over(made, parts, change.new)
     for sequence in _without_cells(made, change, model):
-        made.residence.compute_again(sequence)
+        made.residence.parking.compute_again(sequence)
     if not change.same_states:
         _pin_again(made)
     if made.cold:

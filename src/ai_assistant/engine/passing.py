@@ -50,13 +50,13 @@ class Passing:
                 self._go_on_with(one, parts)
         waiting = parts.batcher.waiting
         for sequence in crowded(waiting, parts.context.cells):
-            parts.residence.compute_again(sequence)
+            parts.residence.parking.compute_again(sequence)
         restored = sum(one.state is not None for one in waiting)
         self._reports.send(TakenOver(len(waiting), restored))
 
     def _go_on_with(self, arrived: Arrived, parts: Parts) -> None:
         for sequence, state in arrived.sequences:
             if state is not None:
-                parts.residence.take_in(sequence, state)
+                parts.residence.parking.take_in(sequence, state)
             parts.batcher.add(sequence)
         self._outbox.reopen(arrived.request_id, arrived.tally)

@@ -1,7 +1,8 @@
 """Where a sequence's KV cells are: in the context, in RAM or on disk; and bringing them back.
 
 Decisions about blocks are the cache's, the bytes are the kernels'; what moves when is decided here,
-so that no step waits long. What leaves the context is saved by the `Saver`.
+so that no step waits long. What leaves the context is saved by the `Saver`, `Room` says who has to
+leave, and `Parking` keeps those that will come back.
 """
 
 import time
@@ -11,6 +12,8 @@ from collections.abc import Sequence as Items
 import msgspec
 
 from ai_assistant.engine.kernels import Context
+from ai_assistant.engine.parking import Parking
+from ai_assistant.engine.room import Room
 from ai_assistant.engine.saving import Saver
 from ai_assistant.engine.sequence import Sequence
 from ai_assistant.kvcache.blocks import BLOCK, Block, State, common_prefix
@@ -28,10 +31,6 @@ PATIENT_SECONDS = 0.005
 """How long an engine that has nothing else to do waits for a block before it looks around."""
 ALONE_SECONDS = 0.05
 """How long blocks may come back before new orders are looked at, if nobody else has work."""
-MOVING_SECONDS = 0.1
-"""How long all cells may take to be copied, where that only makes steps quicker."""
-WORTH_MOVING = 2048
-"""Cells between the last one in use and where it could be."""
 SMOOTH = 0.2
 """Weight of the newest measurement."""
 
@@ -75,11 +74,10 @@ class Residence:
         self.hits = Hits()
         self._cells = cells
         self._shares_prefixes = shares_prefixes
-        self._park_bytes = park_bytes
-        self._parked_bytes = 0
         self.saver = Saver(cache, cells, tiers, self.speeds, shares_prefixes=shares_prefixes)
+        self.room = Room(cache, cells, self.saver, shares_prefixes=shares_prefixes)
+        self.parking = Parking(self.room, park_bytes)
         self._pinned: list[array[int]] = []
-        self.compactions = 0
 
     # Finding and beginning.
 
@@ -115,22 +113,18 @@ class Residence:
     def begin(self, sequence: Sequence, known: Known) -> None:
         """Give it a place in the context and all that is known of it."""
         if sequence.state is not None:
-            self._resume(sequence)
+            self.parking.resume(sequence)
             return
         if known.hot:
             self._continue(sequence, known)
         else:
-            sequence.slot = self._open(sequence)
+            sequence.slot = self.room.open(sequence)
         if known.pieces:
             sequence.restoring = Restoring(known.pieces, self.tiers.cold)
             self.tiers.used(piece.id.name for piece in known.pieces)
 
-    def _open(self, sequence: Sequence) -> int:
-        return self.cache.open(sequence.request.tenant.encode())
-
     def _continue(self, sequence: Sequence, known: Known) -> None:
-        """Begin with the cells of a sequence in the context. A sequence id is free: there are as
-        many as slots and retained sequences together."""
+        """Begin with the cells of a sequence in the context."""
         holder, length = known.holder, known.hot
         sequence.computed = length
         if self.cache.is_retained(holder) and length == self.cache.length(holder):
@@ -138,7 +132,7 @@ class Residence:
             self.saver.forget(holder)
             self.cache.adopt(holder)
             return
-        sequence.slot = self._open(sequence)
+        sequence.slot = self.room.open(sequence)
         self.cache.share(holder, sequence.slot, length)
         if self._shares_prefixes:
             self._cells.share(holder, sequence.slot, length)
@@ -166,7 +160,7 @@ class Residence:
     def close_pin(self, slot: int) -> None:
         """All is computed: keep it in the tiers and leave the context."""
         self.saver.pin(slot)
-        self.release(slot)
+        self.room.release(slot)
 
     # Fetching.
 
@@ -212,7 +206,7 @@ class Residence:
 
     def _put_behind(self, slot: int, tokens: "array[int]", piece: Piece, state: State) -> bool:
         """Restore a piece of `tokens` behind a slot's cells; False where it cannot be."""
-        if not self.has_room(piece.id.count):
+        if not self.room.has_room(piece.id.count):
             return False
         start = self.cache.length(slot)
         end = start + piece.used
@@ -225,12 +219,6 @@ class Residence:
         if done:
             self.cache.extend(slot, tokens[start:end])
         return done
-
-    def stop_fetching(self, sequence: Sequence) -> None:
-        """It will not run on: what is still on its way is not wanted."""
-        if sequence.restoring is not None:
-            sequence.restoring.cancel()
-            sequence.restoring = None
 
     def _measure(self, count: int, seconds: float) -> None:
         if count > 1 << 16:
@@ -247,137 +235,20 @@ class Residence:
         if not sequence.first_token_at:
             sequence.cached = min(sequence.computed, sequence.prompt_length)
 
-    # Ending.
-
-    def retain(self, sequence: Sequence) -> None:
-        """It has ended; its cells stay for a next turn until something else runs."""
-        self.cache.retain(sequence.slot)
-        self.saver.begin(sequence)
-
-    def release(self, slot: int) -> None:
-        """Its cells are free."""
-        self.saver.forget(slot)
-        self.cache.release(slot)
-        self._cells.drop(slot)
-
-    # Making room.
-
-    def evict_step(self) -> None:
-        """Let the retained sequences that are saved leave the context, and save a block of another:
-        their cells slow every step by as much as a third."""
-        for slot in self.cache.all_retained():
-            if self.saver.save_block(slot):
-                return
-            self.release(slot)
-
-    def evict(self) -> bool:
-        """The same at once: its cells are needed. False when nothing is retained."""
-        victim = self.cache.victim()
-        if victim is None:
-            return False
-        while self.saver.save_block(victim):
-            pass
-        self.release(victim)
-        return True
-
-    def has_room(self, cells: int) -> bool:
-        """Whether so many cells are free, after giving up retained sequences if need be."""
-        while self.cache.free_cells < cells:
-            if not self.evict():
-                return False
-        return True
-
-    def compact(self, running: Items[Sequence]) -> None:
-        """Move what runs to the context's beginning, where much before it is empty: each step
-        passes over all cells up to the last one in use."""
-        ledger = self.cache.ledger
-        far = ledger.high_water - ledger.used >= max(WORTH_MOVING, 2 * ledger.used)
-        # A copy of shared cells would be a second one.
-        if not far or self.cache.retained or not self._shares_prefixes or ledger.any_shared:
-            return
-        if sum(map(self._copy_seconds, running)) > MOVING_SECONDS:
-            return
-        states = [self._cells.save(sequence.slot) for sequence in running]
-        for sequence in running:
-            self._cells.drop(sequence.slot)
-        ledger.settled()
-        self.compactions += 1
-        for sequence, state in zip(running, states, strict=True):
-            if sequence.computed and not self._cells.restore(sequence.slot, state):
-                self._cells.drop(sequence.slot)
-                self.cache.shrink(sequence.slot, 0)
-                sequence.computed = 0
-
-    def _copy_seconds(self, sequence: Sequence) -> float:
-        """What taking its cells out of the context will cost."""
-        runs = self.cache.runs(sequence.slot, 0, sequence.computed)
-        return self.saver.copying.seconds(runs, sequence.computed)
-
-    # Parking.
-
-    def park(self, sequence: Sequence, *, at_any_cost: bool = False) -> None:
-        """It makes room: keep its state, where that is cheaper than computing it again."""
-        self.stop_fetching(sequence)
-        if sequence.computed:
-            size = self._cells.state_bytes(sequence.slot)
-            recompute = sequence.computed / self.speeds.prefill if self.speeds.prefill else 1e9
-            cheaper = self._copy_seconds(sequence) + size / self.speeds.warm < recompute
-            fits = cheaper and self._parked_bytes + size <= self._park_bytes
-            if fits or at_any_cost:
-                sequence.state = self._cells.save(sequence.slot)
-                self._parked_bytes += sequence.state.nbytes
-            else:
-                sequence.computed = 0
-        self.release(sequence.slot)
-        sequence.slot = -1
-
-    def forget_parked(self, sequence: Sequence) -> None:
-        """It will not come back."""
-        if sequence.state is not None:
-            self._parked_bytes -= sequence.state.nbytes
-            sequence.state = None
-
-    def take_in(self, sequence: Sequence, state: State) -> None:
-        """A sequence comes from elsewhere and was parked with this state."""
-        sequence.state = state
-        self._parked_bytes += state.nbytes
-
-    def compute_again(self, sequence: Sequence) -> None:
-        """Forget the state of a parked sequence: it does not fit, or there is no room for it."""
-        self.forget_parked(sequence)
-        sequence.computed = 0
+    # Moving.
 
     def follow(self, other: "Residence") -> None:
         """Go on with what another context's residence knows and has parked."""
         self.speeds = self.saver.speeds = other.speeds
         self.hits = other.hits
-        self.compactions = other.compactions
-        self._parked_bytes = other._parked_bytes
+        self.room.compactions = other.room.compactions
+        self.parking.follow(other.parking)
         self._pinned = other._pinned
 
     @property
     def pinned(self) -> list["array[int]"]:
         """The prompts that no tier gives up."""
         return self._pinned
-
-    def _resume(self, sequence: Sequence) -> None:
-        """Put a parked sequence's cells back, or have them computed again."""
-        state = sequence.state
-        self.forget_parked(sequence)
-        sequence.slot = self._open(sequence)
-        done: array[int] = sequence.tokens[: sequence.computed]
-        if state is None or not self._put_back(sequence.slot, done, state):
-            sequence.computed = 0
-
-    def _put_back(self, slot: int, tokens: "array[int]", state: State) -> bool:
-        if not self.has_room(len(tokens)):
-            return False
-        self.cache.extend(slot, tokens)
-        if self._cells.restore(slot, state):
-            return True
-        self._cells.drop(slot)
-        self.cache.shrink(slot, 0)
-        return False
 
 
 def _reach(pieces: Items[Piece]) -> int:

@@ -84,6 +84,12 @@ class Sequence:
         """Tokens of the answer so far."""
         return len(self.tokens) - self.prompt_length
 
+    def stop_fetching(self) -> None:
+        """What of its beginning is still on its way is not wanted."""
+        if self.restoring is not None:
+            self.restoring.cancel()
+            self.restoring = None
+
 
 def length_limit(request: GenerateRequest, prompt: int, context: int) -> int:
     """The length at which an answer to a prompt of so many tokens must end."""
