@@ -110,3 +110,16 @@ def test_what_was_used_is_shown(invoke: Invoke, home: Path) -> None:
     assert "3 requests, 40 tokens, $0.2500" in invoke("keys", "show", "ann").output
     data = json.loads(invoke("keys", "ls", "--json").output)
     assert data["keys"][0]["used"]["today"]["dollars"] == 0.25
+
+
+def test_a_key_with_the_name_of_a_line_must_be_counted_alike(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AI_ASSISTANT_API_KEY", "sesame name=ann dollars-per-day=1")
+    refused = invoke("keys", "add", "ann", "--dollars-per-day", "100")
+    assert refused.exit_code == 1
+    assert "differ in dollars-per-day" in refused.output
+    assert "sesame" not in refused.output
+    made(invoke, "ann", "--dollars-per-day", "1")
+    assert invoke("keys", "set", "ann", "--team", "lab").exit_code == 1
+    assert invoke("keys", "set", "ann", "--off").exit_code == 0

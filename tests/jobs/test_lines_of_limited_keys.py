@@ -121,7 +121,7 @@ LINE = "k name=ann models=starter requests-per-minute=5"
         ((f"{LINE} expires=2020-01-01",), "expired on 2020-01-02"),
         (("k name=ann models=big", "l name=ann class=batch"), "send it again"),
         (("k name=ann models=big",), ""),
-        ((LINE, "l name=ann class=batch"), ""),
+        ((LINE, "l name=ann class=batch requests-per-minute=5"), ""),
     ],
 )
 def test_a_line_of_the_settings_is_looked_up_as_it_reads_today(

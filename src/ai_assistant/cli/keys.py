@@ -23,7 +23,9 @@ from ai_assistant.cli.options import config_option, json_option, load
 from ai_assistant.config import places
 from ai_assistant.config.settings import Settings
 from ai_assistant.gateway.access.calendar import day_of, month_of
+from ai_assistant.gateway.key_names import difference
 from ai_assistant.gateway.key_options import check_option
+from ai_assistant.gateway.keys import caller_of_key, read_key
 from ai_assistant.protocol.errors import InvalidRequest
 from ai_assistant.store.key_usage import Used, read_usage
 from ai_assistant.store.keys import Group, KeyBook, StoredKey, Who, make_secret, rotated
@@ -78,6 +80,7 @@ def add(name: str, as_json: bool, config_file: Path | None, **given: str | None)
                 f"There is a key {name!r} already.",
                 f"`ai-assistant keys rotate {name}` makes a new secret, `keys set` other values.",
             )
+        _check_beside(new, loaded.settings)
         return book.with_key(new)
 
     book = _changed(path, change)
@@ -166,15 +169,18 @@ def set_values(
     if group and enabled is not None:
         raise WrongUse("A user or a team is not switched off; switch off its keys.")
 
+    loaded = load(config_file)
+
     def change(book: KeyBook) -> KeyBook:
         if group:
             return book.with_group(put_on_group(_group(book, name), values))
         key = put_on_key(_key(book, name), values)
+        if values:
+            _check_beside(key, loaded.settings)
         return book.with_key(
             key if enabled is None else msgspec.structs.replace(key, enabled=enabled)
         )
 
-    loaded = load(config_file)
     book, now = _changed(places.keys_file(loaded.file), change), time.time()
     one = _group(book, name) if group else _key(book, name)
     used = _used(loaded.settings, now)
@@ -257,6 +263,18 @@ def _check_name(name: str) -> None:
         check_option("name", name)
     except InvalidRequest as error:
         raise WrongUse(error.message) from error
+
+
+def _check_beside(key: StoredKey, settings: Settings) -> None:
+    """A line of the settings of the same name has the same account."""
+    for line in settings.server.api_keys:
+        given, stored = read_key(line), caller_of_key(key)
+        if given.tenant == stored.tenant and (differs := difference(given, stored)):
+            raise CommandError(
+                f"The settings have a key named {key.name}, and this one would differ in "
+                f"{differs}: keys of one name have one account.",
+                "Take another name, or change the line in the settings.",
+            )
 
 
 def _is_group(name: str) -> bool:

@@ -7,6 +7,7 @@ from typing import cast
 
 from ai_assistant.config.schema import KEY_FILE, KEYS
 from ai_assistant.config.sources import Given
+from ai_assistant.gateway.key_names import check_names
 from ai_assistant.gateway.keys import read_key
 from ai_assistant.protocol.errors import InvalidRequest
 
@@ -38,6 +39,15 @@ def wrong_keys(lines: object, source: Given | None) -> list[str]:
     """What is wrong with the keys in the settings themselves."""
     found = [_wrong_key(line) for line in cast("tuple[str, ...]", lines or ())]
     return [f"{KEYS}: {problem} ({source.origin})." for problem in found if problem and source]
+
+
+def wrong_names(lines: object, origin: str) -> list[str]:
+    """What is wrong with all keys together, where nothing is wrong with one of them."""
+    try:
+        check_names(cast("tuple[str, ...]", lines or ()))
+    except InvalidRequest as error:
+        return [f"{KEYS}: {error.message.removesuffix('.')} ({origin})."]
+    return []
 
 
 def _wrong_key(line: str) -> str | None:

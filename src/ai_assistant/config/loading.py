@@ -6,7 +6,7 @@ from typing import cast
 
 import msgspec
 
-from ai_assistant.config.api_keys import read_keys, wrong_keys
+from ai_assistant.config.api_keys import read_keys, wrong_keys, wrong_names
 from ai_assistant.config.schema import FIELDS, KEY_FILE, KEYS, POWER, SECRETS, SECTIONS
 from ai_assistant.config.settings import Settings
 from ai_assistant.config.sources import (
@@ -70,6 +70,7 @@ def load(
         found = read_keys(Path(str(path)), origin, problems, warnings)
         values[KEYS] = (*cast("tuple[str, ...]", values.get(KEYS) or ()), *found)
         origins[KEYS] = origin
+    problems += [] if problems else wrong_names(values.get(KEYS), origins[KEYS])
     if problems:
         raise ConfigError(problems)
     return Loaded(settings=_assemble(values), origins=origins, file=file, warnings=tuple(warnings))

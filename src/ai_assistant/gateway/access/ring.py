@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 
+from ai_assistant.gateway.key_names import check_names, difference
 from ai_assistant.gateway.keys import Caller, caller_of_key, read_key, secret_of
 from ai_assistant.protocol.errors import AccessDenied
 from ai_assistant.store.keys import NO_LIMITS, Limits, StoredKey, Who, digest_of
@@ -19,7 +20,10 @@ class KeyRing:
     """
 
     def __init__(self, lines: Iterable[str], file: KeysFile | None = None) -> None:
-        """`lines` as in the settings; raises `InvalidRequest` for one that is wrong."""
+        """`lines` as in the settings; raises `InvalidRequest` for one that is wrong, or for two
+        of which nobody can tell which is meant."""
+        lines = tuple(lines)
+        check_names(lines)
         self._file = file or KeysFile(None)
         self._given = {digest_of(secret_of(line).encode()): read_key(line) for line in lines}
         self._stored: dict[str, tuple[StoredKey, float | None]] = {}
@@ -58,7 +62,7 @@ class KeyRing:
         if now is None:
             raise AccessDenied("The API key that this was sent with is gone or switched off.")
         _refuse_expired(now.expires)
-        return now
+        return self._sole(now) if now.stored else now
 
     def _given_now(self, caller: Caller) -> Caller | None:
         """The line of the settings that it came with, as it reads today.
@@ -86,7 +90,17 @@ class KeyRing:
         if until is not None and time.time() >= until:
             raise AccessDenied("This API key was replaced by a newer one; use that one.")
         _refuse_expired(key.expires)
-        return self._callers[key.name]
+        return self._sole(self._callers[key.name])
+
+    def _sole(self, stored: Caller) -> Caller:
+        """The same, unless a line of the settings has its account and is counted differently."""
+        for one in self._given.values():
+            if one.tenant == stored.tenant and (differs := difference(one, stored)):
+                raise AccessDenied(
+                    f"There is another key named {stored.name} in the settings of this node, and "
+                    f"they differ in {differs}: whoever runs the node must rename one of them."
+                )
+        return stored
 
     def _take_stored(self) -> None:
         keys = self._file.book.keys
