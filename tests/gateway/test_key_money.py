@@ -72,7 +72,7 @@ def spend(book: Accounts, source: Dear, asked: GenerateRequest, stop_after: int 
 
     async def ask() -> None:
         purse = NodePurse(book, None)
-        async with spending(purse, asked, source) as meter:
+        async with spending(purse, asked.tenant, asked, source) as meter:
             pieces = source.generate(asked)
             try:
                 async for chunk in pieces:

@@ -38,6 +38,7 @@ KEYS = (
     "cheap name=ann models=auto,either,cheap-*",
     "sets name=bob models=auto,either",
     "poor name=eve dollars-per-day=0.0001",
+    "fair name=fay dollars-per-day=0.2",
 )
 
 
@@ -221,6 +222,21 @@ def test_a_budget_keeps_dear_ones_out_and_says_until_when_where_nobody_is_left(
                 assert "may spend" in refused.text
                 assert "retry-after" in refused.headers
             assert here.asked == (0, 2)
+
+    asyncio.run(run())
+
+
+def test_what_names_no_limit_is_answered_as_far_as_the_money_goes(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with node(tmp_path) as here:
+            limited = {"X-Routing": "max_price=0.05"}
+            assert (await here.post(CHAT, chat("dear"), "fair", **limited)).status_code == 200
+            assert (await here.post(CHAT, chat("dear"), "fair")).status_code == 200
+            first, second = (one.body["max_tokens"] for one in here.dear.seen)
+            assert 256 <= first <= 500
+            assert 1000 < second < 2000
+            refused = await here.post(CHAT, chat("dear", max_tokens=2000), "fair")
+            assert refused.status_code == 429
 
     asyncio.run(run())
 

@@ -43,6 +43,9 @@ class ScriptedSource:
     def refusal(self, request: GenerateRequest) -> str | None:
         return "It cannot go on." if request.partial and not self._offer.continues else None
 
+    def thinking(self, request: GenerateRequest) -> int:
+        return 0
+
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk, None]:
         self.asked.append(request)
         tokens = 0

@@ -43,6 +43,7 @@ from ai_assistant.protocol.requests import (
     ToolCall,
     ToolChoice,
 )
+from ai_assistant.workers.remote.anthropic_request import thinking
 
 WEATHER = Tool(name="weather", description="Tells it.", parameters={"type": "object"})
 
@@ -177,6 +178,8 @@ def test_thinking_gets_room_beside_the_answer() -> None:
     _, seen = asked(chat(prompt=variables, max_tokens=100), said(text_block("a")))
     assert seen.body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
     assert seen.body["max_tokens"] == 2148
+    assert thinking(chat(prompt=variables, max_tokens=100)) == 2048
+    assert thinking(chat(max_tokens=100)) == 0
 
 
 def test_a_message_is_continued_without_its_last_space() -> None:

@@ -22,6 +22,10 @@ class Purse(Protocol):
         """
         ...
 
+    def left(self, tenant: str) -> float | None:
+        """Dollars that it may still spend now; None: as it likes."""
+        ...
+
     async def hold(self, tenant: str, dollars: float | None) -> Hold:
         """Lay it aside, on disk too where there is a budget; raises `BudgetSpent`."""
         ...

@@ -56,6 +56,10 @@ class RemoteSource(Worker, Protocol):
         """Why it cannot do this, `request.partial` included; None: it can, as far as is known."""
         ...
 
+    def thinking(self, request: GenerateRequest) -> int:
+        """Tokens that an answer may take beyond `max_tokens`, and that are paid for."""
+        ...
+
 
 class Service(TokenSource, Protocol):
     """A whole node, as the gateway sees it."""

@@ -13,7 +13,7 @@ from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.errors import FirstTokenTimeout
 from ai_assistant.protocol.purse import Purse
 from ai_assistant.protocol.requests import GenerateRequest
-from ai_assistant.scheduler.spending import spending
+from ai_assistant.scheduler.spending import as_paid, spending
 from ai_assistant.scheduler.turn import Ended, Turn
 
 if TYPE_CHECKING:  # A node whose models are all here loads no detectors.
@@ -46,10 +46,13 @@ async def ask(
     where = candidate.destination
     outbound = await gate.open(wanted, examined, where, request_id=request.request_id)
     restorer = outbound.restorer()
+    sent, payer = outbound.request, request.tenant
+    if request.max_tokens is None:
+        sent = as_paid(desk.purse, payer, sent, candidate.remote, least=turn.answer_tokens)
     try:
         async with (
-            spending(desk.purse, request, candidate.remote) as meter,
-            contextlib.aclosing(_timely(outbound.request, turn, learn)) as pieces,
+            spending(desk.purse, payer, sent, candidate.remote) as meter,
+            contextlib.aclosing(_timely(sent, turn, learn)) as pieces,
         ):
             async for chunk in pieces:
                 meter.note(chunk)

@@ -162,7 +162,7 @@ class Router:
 
         async with (
             passage(self._gate, request, candidate.destination) as outbound,
-            spending(self._purse, request, candidate.remote) as meter,
+            spending(self._purse, request.tenant, outbound.request, candidate.remote) as meter,
         ):
             found = await candidate.source.embed(outbound.request)
             meter.note_vectors(found)

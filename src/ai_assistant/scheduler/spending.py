@@ -7,30 +7,65 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 import msgspec
+from msgspec import structs
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Usage
 from ai_assistant.protocol.errors import AssistantError, FirstTokenTimeout
 from ai_assistant.protocol.offers import Offer, Price
 from ai_assistant.protocol.purse import Purse
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest
+from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, OutputFormat
 from ai_assistant.protocol.worker import RemoteSource
 
 USUAL_ANSWER = 8192
 """Tokens that an answer is taken to have at most, where the request names no limit."""
+_MILLION = 1_000_000
 _BYTES = 3
 """Of a token, about, where only the text is known."""
 
 
-def worst_case(request: GenerateRequest | EmbedRequest, offer: Offer) -> float | None:
-    """The most dollars that it may cost there; None: nobody knows the price."""
+def worst_case(
+    request: GenerateRequest | EmbedRequest, offer: Offer, thinking: int = 0
+) -> float | None:
+    """The most dollars that it may cost there; None: nobody knows the price.
+
+    `thinking`: tokens that each answer may take beyond its limit.
+    """
     if offer.price is None:
         return None
-    prompt = _size(request)
     answer = 0
     if isinstance(request, GenerateRequest):
-        longest = request.max_tokens or min(USUAL_ANSWER, offer.context or USUAL_ANSWER)
-        answer = longest * request.n
-    return offer.price.of(Usage(prompt_tokens=prompt, completion_tokens=answer))
+        limit = request.max_tokens
+        longest = max(limit - _generated(request), 1) if limit else _longest(offer)
+        answer = (longest + thinking) * request.n
+    return offer.price.of(Usage(prompt_tokens=_size(request), completion_tokens=answer))
+
+
+def within(
+    request: GenerateRequest, offer: Offer, left: float | None, *, least: int, thinking: int = 0
+) -> GenerateRequest:
+    """A request that names no limit, its answer no longer than `left` dollars pay for; None: as
+    many as it likes.
+
+    Not shorter than `least` tokens for all choices: whoever keeps the money refuses those.
+    """
+    if left is None or not offer.price or not offer.price.output:
+        return request
+    prompt = offer.price.of(Usage(prompt_tokens=_size(request), completion_tokens=0))
+    paid = (left - prompt) * _MILLION / offer.price.output / request.n - thinking
+    before = _generated(request)
+    longest = _longest(offer) + before
+    longest = min(request.max_tokens or longest, longest)
+    wanted = min(longest, before + max(-(-least // request.n), 1))
+    return structs.replace(request, max_tokens=max(min(longest, before + int(paid)), wanted))
+
+
+def _longest(offer: Offer) -> int:
+    return min(USUAL_ANSWER, offer.context or USUAL_ANSWER)
+
+
+def _generated(request: GenerateRequest) -> int:
+    """Tokens of the limit that are used up: somebody else wrote them."""
+    return request.partial.generated if request.partial else 0
 
 
 class Meter:
@@ -71,16 +106,19 @@ class Meter:
 
 @contextlib.asynccontextmanager
 async def spending(
-    purse: Purse | None, request: GenerateRequest | EmbedRequest, remote: RemoteSource | None
+    purse: Purse | None,
+    tenant: str,
+    request: GenerateRequest | EmbedRequest,
+    remote: RemoteSource | None,
 ) -> AsyncGenerator[Meter]:
     """Around one request to one worker; raises `BudgetSpent` before anything is sent.
 
-    `request` must still say whose it is.
+    `request` is what is sent: with its last limit, and with what hides its text.
     """
     if purse is None or remote is None or _is_free(remote.offer.price):
         yield Meter()
         return
-    held = await purse.hold(request.tenant, worst_case(request, remote.offer))
+    held = await purse.hold(tenant, worst_case(request, remote.offer, _thinking(request, remote)))
     meter = Meter(remote.offer.price, _size(request))
     try:
         yield meter
@@ -91,11 +129,35 @@ async def spending(
         held.settle(meter.dollars)
 
 
+def as_paid(
+    purse: Purse | None,
+    tenant: str,
+    request: GenerateRequest,
+    remote: RemoteSource | None,
+    *,
+    least: int,
+) -> GenerateRequest:
+    """The same within what is left to the tenant now. Nothing may be awaited until it is held."""
+    if purse is None or remote is None or _is_free(remote.offer.price):
+        return request
+    thinking = _thinking(request, remote)
+    return within(request, remote.offer, purse.left(tenant), least=least, thinking=thinking)
+
+
+def _thinking(request: GenerateRequest | EmbedRequest, remote: RemoteSource) -> int:
+    return remote.thinking(request) if isinstance(request, GenerateRequest) else 0
+
+
 def _is_free(price: Price | None) -> bool:
     return price is not None and not (price.input or price.output)
 
 
 def _size(request: GenerateRequest | EmbedRequest) -> int:
     """Bytes of all that is sent, with what stands around it."""
-    asked = request.prompt if isinstance(request, GenerateRequest) else request.inputs
-    return len(msgspec.json.encode(asked))
+    if isinstance(request, EmbedRequest):
+        return len(msgspec.json.encode(request.inputs))
+    sent = len(msgspec.json.encode(request.prompt))
+    if request.format != OutputFormat():
+        sent += len(msgspec.json.encode(request.format))
+    begun = request.partial
+    return sent + (len((begun.text + begun.reasoning).encode("utf-8", "replace")) if begun else 0)

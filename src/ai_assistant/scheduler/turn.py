@@ -17,9 +17,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     patience: float | None = None
     """Seconds for the first piece, beside the worker's own deadlines."""
     most_tokens: int | None = None
-    """All choices together may have so many, because a limit pays for no more."""
+    """All choices together may have so many, because the request's limit pays for no more."""
     prompt_tokens: int = 0
     """About."""
+    answer_tokens: int = 0
+    """As many as are expected: no answer is cut shorter because of a budget."""
     expected_cost: float | None = None
     energy: float = 0.0
     """Dollars for a second of computing."""

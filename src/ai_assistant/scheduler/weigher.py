@@ -12,7 +12,6 @@ from ai_assistant.protocol.routing import Decision, Wishes, together
 from ai_assistant.scheduler.candidates import Candidate, Candidates
 from ai_assistant.scheduler.routing.decide import Choice, Ranked, decide
 from ai_assistant.scheduler.routing.facts import Ask, CandidateFacts
-from ai_assistant.scheduler.routing.limits import most_dollars
 from ai_assistant.scheduler.routing.lines import as_lines_go
 from ai_assistant.scheduler.routing.need import Reading, ask_of, read
 from ai_assistant.scheduler.routing.predict import affordable
@@ -62,7 +61,11 @@ class Weighing(msgspec.Struct, frozen=True, kw_only=True):
         kinds = ("rules",) if turns else ("rules", "unable", "budget")
         refused = self.choice.refused.items()
         return turns + [
-            Turn(candidate=self.found[place], reason=one.why)
+            Turn(
+                candidate=self.found[place],
+                reason=one.why,
+                answer_tokens=self.ask.answer_tokens,
+            )
             for kind in kinds
             for place, one in refused
             if one.kind == kind
@@ -70,7 +73,7 @@ class Weighing(msgspec.Struct, frozen=True, kw_only=True):
 
     def _turn(self, ranked: Ranked, why: str, *, final: bool) -> Turn:
         facts = self.facts[ranked.place]
-        dollars = most_dollars(self.wishes)
+        dollars = self.wishes.max_price
         return Turn(
             candidate=self.found[ranked.place],
             reason=why,
@@ -80,6 +83,7 @@ class Weighing(msgspec.Struct, frozen=True, kw_only=True):
             patience=None if final else self.wishes.max_ttft,
             most_tokens=None if dollars is None else affordable(facts, self.ask, dollars),
             prompt_tokens=self.ask.prompt_tokens,
+            answer_tokens=self.ask.answer_tokens,
             expected_cost=ranked.expected.cost,
             energy=facts.energy,
         )

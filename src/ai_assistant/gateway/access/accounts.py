@@ -106,8 +106,15 @@ class Accounts:
 
     def left(self, caller: Caller) -> float | None:
         """Dollars that the caller may still spend today and this month; None: as it likes."""
+        return self._left(self.shares(caller))
+
+    def left_of(self, tenant: str) -> float | None:
+        """The same of whoever was let in last by that name."""
+        return self._left(self._shares_of(tenant))
+
+    def _left(self, shares: list[Share]) -> float | None:
         now = self.now()
-        found = [money_left(share, now) for share in self.shares(caller)]
+        found = [money_left(share, now) for share in shares]
         known = [dollars for dollars in found if dollars is not None]
         return min(known) if known else None
 

@@ -16,6 +16,10 @@ class NodePurse:
         """Raise `BudgetSpent` if it may not spend so much now."""
         self._accounts.check(tenant, dollars)
 
+    def left(self, tenant: str) -> float | None:
+        """Dollars that it may still spend now; None: as it likes."""
+        return self._accounts.left_of(tenant)
+
     async def hold(self, tenant: str, dollars: float | None) -> Hold:
         """Lay it aside; raises `BudgetSpent`, and `Unavailable` if it cannot be written down."""
         held = self._accounts.hold(tenant, dollars)

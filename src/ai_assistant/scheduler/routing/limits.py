@@ -47,12 +47,6 @@ def refusal(one: CandidateFacts, ask: Ask, wishes: Wishes, expected: Prediction)
     return None
 
 
-def most_dollars(wishes: Wishes) -> float | None:
-    """Dollars that the request may cost."""
-    known = [limit for limit in (wishes.max_price, wishes.budget) if limit is not None]
-    return min(known) if known else None
-
-
 def _unable(one: CandidateFacts, ask: Ask) -> str:
     if missing := ask.abilities - one.abilities:
         return f"it has no {', '.join(sorted(_IN_WORDS[ability] for ability in missing))}"

@@ -51,6 +51,12 @@ def generate_call(request: GenerateRequest, target: Target) -> Call:
     return Call(path="/messages", body=_encode(body))
 
 
+def thinking(request: GenerateRequest) -> int:
+    """Tokens of thinking, which come on top of `max_tokens`."""
+    prompt = request.prompt
+    return (_thinking_budget(request, prompt) or 0) if isinstance(prompt, ChatPrompt) else 0
+
+
 def _check(request: GenerateRequest, target: Target) -> None:
     if request.n > 1:
         raise _unable(target, "gives one answer at a time")

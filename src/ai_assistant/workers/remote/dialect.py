@@ -43,6 +43,10 @@ class Dialect(Protocol):
         """The request on the wire; raises `UnsupportedFeature` for what the server cannot do."""
         ...
 
+    def thinking(self, request: GenerateRequest) -> int:
+        """Tokens that the call allows an answer beyond `max_tokens`."""
+        ...
+
     def embed(self, request: EmbedRequest, target: Target) -> Call:
         """The same for vectors."""
         ...

@@ -22,6 +22,9 @@ class OpenAIDialect:
     def call(self, request: GenerateRequest, target: Target) -> Call:
         return openai_request.generate_call(request, target)
 
+    def thinking(self, request: GenerateRequest) -> int:
+        return 0
+
     def embed(self, request: EmbedRequest, target: Target) -> Call:
         return openai_request.embed_call(request, target)
 
@@ -39,6 +42,9 @@ class AnthropicDialect:
 
     def call(self, request: GenerateRequest, target: Target) -> Call:
         return anthropic_request.generate_call(request, target)
+
+    def thinking(self, request: GenerateRequest) -> int:
+        return anthropic_request.thinking(request)
 
     def embed(self, request: EmbedRequest, target: Target) -> Call:
         raise UnsupportedFeature(f"{target.provider} gives no embeddings.")

@@ -132,6 +132,10 @@ class RemoteWorker:
             return error.message
         return None
 
+    def thinking(self, request: GenerateRequest) -> int:
+        """Tokens that an answer may take beyond `max_tokens`, and that are paid for."""
+        return self._dialect.thinking(request)
+
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk, None]:
         """The answer's pieces; closing the iterator ends the HTTP stream at once.
 
