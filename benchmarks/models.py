@@ -209,7 +209,10 @@ def tensors(shape: Shape, vocabulary: int) -> Iterator[Tensor]:
     width, logits = shape.width, 3 / shape.width**0.5  # the deviation of logits is 3
     k_quants = shape.quantisation == "Q4_K_M"
     low, high = (Type.Q4_K, Type.Q6_K) if k_quants else (Type.Q8_0, Type.Q8_0)
-    yield Tensor("token_embd.weight", high if shape.tied else low, vocabulary, width, logits)
+    # Trained mixtures spread their tokens over all experts. Random layers make tokens more alike,
+    # one after the other, unless each token's own vector outweighs what they add.
+    own = 1.0 if shape.experts else logits
+    yield Tensor("token_embd.weight", high if shape.tied else low, vocabulary, width, own)
     for layer in range(shape.layers):
         yield from _layer(shape, layer, low, high if _more_bits(layer, shape.layers) else low)
     yield _vector("output_norm.weight", width, 1)
