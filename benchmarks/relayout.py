@@ -109,6 +109,7 @@ async def measure(
     await asyncio.gather(*running)
     status = await asyncio.to_thread(state, server)
     print(f"before: {before.get('plan')}\nafter: {status.get('plan')}\nmove: {status.get('moved')}")
+    print(f"power: {(await asyncio.to_thread(server.get, '/status')).get('power')}")
     first, last = rate(answers, begun, freed), rate(answers, after, until[0])
     return [
         Record("tokens/s, memory taken", first, "tokens/s"),
