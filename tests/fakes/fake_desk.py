@@ -10,6 +10,7 @@ import msgspec
 from ai_assistant.jobs.ports import Call
 from ai_assistant.jobs.results import Answered
 from ai_assistant.protocol.errors import AssistantError, RateLimited, Unavailable
+from ai_assistant.protocol.requests import GenerateRequest, TextPrompt
 
 Reply = Callable[[Call, int], AssistantError | None]
 """What happens to a call at its n-th try: an error, or an answer."""
@@ -60,8 +61,13 @@ class FakeDesk:
         body = {"error": {"code": error.code, "message": error.message}}
         return Answered(status=500, body=msgspec.json.encode(body), request_id=request_id)
 
-    def model_of(self, name: str | None) -> str:
+    def model_of(self, name: str | None, owner: str) -> str:
         return name or "m"
+
+    def outline(self, call: Call, model: str) -> GenerateRequest:
+        return GenerateRequest(
+            request_id=call.request_id, model=model, prompt=TextPrompt(""), tenant=call.owner
+        )
 
     def room(self, model: str) -> int:
         self.asked_for_room()

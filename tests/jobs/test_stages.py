@@ -23,6 +23,7 @@ from ai_assistant.protocol.errors import (
     NotFound,
     Overloaded,
 )
+from ai_assistant.protocol.requests import GenerateRequest
 
 NIGHT = "22:00-06:00"
 
@@ -289,10 +290,10 @@ class Cloudy:
         self.addresses = addresses
         self.spill = spill
 
-    def needs_network(self, model: str) -> Sequence[str]:
+    def needs_network(self, line: GenerateRequest) -> Sequence[str]:
         return self.addresses
 
-    def may_spill(self, model: str) -> bool:
+    def may_spill(self, line: GenerateRequest) -> bool:
         return self.spill
 
 

@@ -1,6 +1,7 @@
 """Answers the lines of batches with the very handlers that answer clients, in the class batch."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -17,14 +18,17 @@ from ai_assistant.gateway.embeddings import embed
 from ai_assistant.gateway.errors import error_body, verdict
 from ai_assistant.gateway.exchange import Exchange
 from ai_assistant.gateway.keys import Caller
-from ai_assistant.gateway.origin import Marked
+from ai_assistant.gateway.origin import Marked, origin_of
 from ai_assistant.gateway.responses import Responses
+from ai_assistant.gateway.routing_wishes import wishes_of
+from ai_assistant.gateway.said import in_body
 from ai_assistant.gateway.sender import origin_of_line, read_owner
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.jobs.ports import SPILLED, Call
 from ai_assistant.jobs.results import Answered
 from ai_assistant.protocol.errors import AccessDenied, AssistantError, RequestError, Unavailable
-from ai_assistant.protocol.requests import Priority
+from ai_assistant.protocol.requests import GenerateRequest, Priority, TextPrompt
+from ai_assistant.protocol.routing import NO_WISHES, Wishes, together
 from ai_assistant.protocol.status import ModelStatus
 from ai_assistant.protocol.worker import Service
 from ai_assistant.scheduler.scheduler import DEFAULT_ALIAS
@@ -109,10 +113,34 @@ class Desk:
         """The answer that a client would have got for this error."""
         return Answered(status=verdict(error).status, body=error_body(error), request_id=request_id)
 
-    def model_of(self, name: str | None) -> str:
-        """The model that a line means."""
-        named = None if name == DEFAULT_ALIAS else name
-        return named or self._service.default_model() or ""
+    def model_of(self, name: str | None, owner: str) -> str:
+        """The model that a line of that owner means."""
+        if name and name != DEFAULT_ALIAS:
+            return name
+        try:
+            with self._access.visit(self._owner(owner), self._service) as service:
+                return service.default_model() or ""
+        except AccessDenied:
+            return self._service.default_model() or ""
+
+    def outline(self, call: Call, model: str) -> GenerateRequest:
+        """A line without its text, with all that its key, its batch and it itself say."""
+        sender = read_owner(call.owner)
+        wishes, origin = sender.wishes, origin_of_line(call)
+        with contextlib.suppress(AccessDenied, RequestError):  # The line itself will say so.
+            owner, said = self._owner(call.owner), _Said(b"")
+            exchange = Exchange(_scope(call, owner), said.receive, said.send, self._settings)
+            exchange.raw, exchange.said = call.body, in_body(call.body)
+            own = Wishes(models=owner.models)
+            wishes, origin = together(own, wishes_of(exchange) or NO_WISHES), origin_of(exchange)
+        return GenerateRequest(
+            request_id=call.request_id,
+            model=model,
+            prompt=TextPrompt(""),
+            tenant=sender.tenant,
+            wishes=wishes,
+            origin=origin,
+        )
 
     def room(self, model: str) -> int:
         """A line in every slot of the model's engine, and the next ones; one wakes a model.

@@ -9,6 +9,7 @@ import msgspec
 
 from ai_assistant.jobs.results import Answered
 from ai_assistant.protocol.errors import AssistantError, Unavailable
+from ai_assistant.protocol.requests import GenerateRequest
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +53,13 @@ class Desk(Protocol):
         """The answer that says this error."""
         ...
 
-    def model_of(self, name: str | None) -> str:
-        """The model that a line means; empty: none is named and there is no default."""
+    def model_of(self, name: str | None, owner: str) -> str:
+        """The model that a line of that owner means; empty: none is named, and there is no default
+        for that owner."""
+        ...
+
+    def outline(self, call: Call, model: str) -> GenerateRequest:
+        """Whose a line is, how it comes and what limits it: all but its text."""
         ...
 
     def room(self, model: str) -> int:
@@ -90,12 +96,13 @@ class Network(Protocol):
 class Rules(Protocol):
     """What routing and policy say about a batch. The default lets nothing leave."""
 
-    def needs_network(self, model: str) -> Sequence[str]:
-        """The addresses of the servers that have this model; none: it can be served here."""
+    def needs_network(self, line: GenerateRequest) -> Sequence[str]:
+        """The addresses of the servers that have its model and may have the line; none: it can be
+        served here."""
         ...
 
-    def may_spill(self, model: str) -> bool:
-        """Whether a cloud has this model too, for lines whose deadline is near."""
+    def may_spill(self, line: GenerateRequest) -> bool:
+        """Whether a cloud has its model too and may have the line, if its deadline is near."""
         ...
 
 
@@ -111,11 +118,11 @@ class Ports(NamedTuple):
 class HomeRules:
     """Everything stays here."""
 
-    def needs_network(self, model: str) -> Sequence[str]:
+    def needs_network(self, line: GenerateRequest) -> Sequence[str]:
         """Nothing does."""
         return ()
 
-    def may_spill(self, model: str) -> bool:
+    def may_spill(self, line: GenerateRequest) -> bool:
         """Nothing may."""
         return False
 

@@ -26,6 +26,7 @@ from ai_assistant.protocol.errors import (
     RateLimited,
     Unavailable,
 )
+from ai_assistant.protocol.requests import GenerateRequest
 
 _log = logging.getLogger(__name__)
 
@@ -151,9 +152,9 @@ class Shift:
         except BadLine as bad:  # `check` has seen to them, unless it was cut short.
             self._record.put(refused(self._batch.id, line.number, bad))
             return
-        model = self._ports.desk.model_of(request.model)
+        model = self._ports.desk.model_of(request.model, self._batch.owner)
         while True:
-            spill = await self._may_begin(model)
+            spill = await self._may_begin(self._call(line.number, request), model)
             queue = model + SPILLED if spill else model
             self._wanted = queue
             await self._house.places.take(queue)
@@ -179,19 +180,20 @@ class Shift:
 
     # When to wait.
 
-    async def _may_begin(self, model: str) -> bool:
+    async def _may_begin(self, call: Call, model: str) -> bool:
         """Return when a line may begin; the value says whether it may go to a cloud."""
         ports = self._ports
         while True:
             if why := ports.desk.barred(self._batch.owner):
                 raise _Barred(why)
             now = ports.clock.now()
-            spill = self._may_spill(now, model) and await ports.network.online()
+            line = ports.desk.outline(call, model)
+            spill = self._may_spill(now, line) and await ports.network.online()
             if self._record.trouble is not None:
                 await asyncio.sleep(_DISK_SECONDS)
             elif not spill and not self._window.is_open(now):
                 await self._await_window(now)
-            elif not await self._is_reached(model):
+            elif not await self._is_reached(line):
                 self._hold = _offline(model)
                 await ports.clock.sleep_until(now + _NETWORK_SECONDS)
             elif (limited := ports.desk.limited(self._batch.owner)) is not None:
@@ -209,16 +211,16 @@ class Shift:
         look = max(_SHORTEST_LOOK, (self._batch.expires_at - now) / 20)
         await self._ports.clock.sleep_until(min(until, now + look))
 
-    async def _is_reached(self, model: str) -> bool:
-        """Whether one of the servers that have it can be, or none is needed."""
-        addresses = self._ports.rules.needs_network(model)
+    async def _is_reached(self, line: GenerateRequest) -> bool:
+        """Whether one of the servers that may have it can be, or none is needed."""
+        addresses = self._ports.rules.needs_network(line)
         for address in addresses:
             if await self._ports.network.online(address):
                 return True
         return not addresses
 
-    def _may_spill(self, now: float, model: str) -> bool:
-        allowed = self._batch.spill and self._ports.rules.may_spill(model)
+    def _may_spill(self, now: float, line: GenerateRequest) -> bool:
+        allowed = self._batch.spill and self._ports.rules.may_spill(line)
         return allowed and self._is_late(now)
 
     def _is_late(self, now: float) -> bool:
@@ -246,15 +248,7 @@ class Shift:
         self._record.put(answered(self._batch.id, number, request.custom_id, answer))
 
     async def _answer(self, number: int, request: Request, spill: bool) -> Answered:
-        call = Call(
-            endpoint=self._batch.endpoint,
-            body=request.body,
-            owner=self._batch.owner,
-            request_id=f"{self._batch.id}-{number}",
-            batch=self._batch.id,
-            labels=self._batch.labels,
-            spill=spill,
-        )
+        call = self._call(number, request, spill)
         failures = 0
         while True:
             try:
@@ -273,6 +267,17 @@ class Shift:
                 await self._wait_out(error, 1)
             except AssistantError as error:
                 return self._ports.desk.failure(error, call.request_id)
+
+    def _call(self, number: int, request: Request, spill: bool = False) -> Call:
+        return Call(
+            endpoint=self._batch.endpoint,
+            body=request.body,
+            owner=self._batch.owner,
+            request_id=f"{self._batch.id}-{number}",
+            batch=self._batch.id,
+            labels=self._batch.labels,
+            spill=spill,
+        )
 
     async def _wait_out(self, error: AssistantError, failures: int) -> None:
         """It is not the line's fault: try again later, as long as the batch has time."""

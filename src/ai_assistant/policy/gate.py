@@ -124,6 +124,12 @@ class Gate:
         """For each destination whether the request may go there, and why: for routing."""
         return decide(examined.labels, examined.rules, destinations, regions=examined.regions)
 
+    def foresee(
+        self, request: msgspec.Struct, destinations: Sequence[Destination]
+    ) -> tuple[Decision, ...]:
+        """What holds for each destination whatever the text is: it can only get stricter."""
+        return self.decide(self._examiner.examine_text("", facts_of(request)), destinations)
+
     async def open(
         self,
         request: R,

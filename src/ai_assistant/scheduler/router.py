@@ -67,7 +67,7 @@ class Router:
     @property
     def outlook(self) -> Outlook:
         """What jobs ask."""
-        return Outlook(self._candidates)
+        return Outlook(self._candidates, self._gate)
 
     # Requests.
 

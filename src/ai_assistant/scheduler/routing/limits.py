@@ -57,14 +57,14 @@ def _unable(one: CandidateFacts, ask: Ask) -> str:
 
 
 def _elsewhere(one: CandidateFacts, wishes: Wishes) -> str:
-    if wishes.regions and one.place != "process" and not _within(one.region, wishes.regions):
-        return f"it computes in {one.region or 'a region that is not declared'}"
-    return ""
+    if one.place == "process" or within(one.region, wishes.regions):
+        return ""
+    return f"it computes in {one.region or 'a region that is not declared'}"
 
 
-def _within(region: str, regions: tuple[str, ...]) -> bool:
-    """What is not declared is nowhere."""
-    return bool(region) and region.casefold() in {one.casefold() for one in regions}
+def within(region: str, regions: tuple[str, ...]) -> bool:
+    """Whether that is one of them; what is not declared is nowhere, and no regions are all."""
+    return not regions or (bool(region) and region.casefold() in map(str.casefold, regions))
 
 
 def too_dear(one: CandidateFacts, ask: Ask, wishes: Wishes) -> str:
