@@ -328,7 +328,9 @@ def test_an_error_in_the_middle_fails_the_response(gateway: RunningGateway) -> N
     last = bare_events(gateway)[-1]
     assert last["type"] == "response.failed"
     assert last["response"]["status"] == "failed"
-    assert last["response"]["error"] == {"code": "engine_died", "message": "It died."}
+    error = last["response"]["error"]
+    assert error["code"] == "engine_died"
+    assert error["message"].startswith("It died.")
 
 
 def test_tokens_are_counted_without_an_answer(gateway: RunningGateway, client: OpenAI) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.gateway.routing_wishes import told_object
 from ai_assistant.protocol.chunks import Timings, TokenLogprob, Usage
-from ai_assistant.protocol.errors import AssistantError, EngineError
+from ai_assistant.protocol.errors import AssistantError, EngineError, Reached
 
 DONE = b"data: [DONE]\n\n"
 SSE_COMMENT = b": ping\n\n"
@@ -52,8 +52,8 @@ class Answer(Protocol):
         """The whole answer as one object; raises `EngineError` if it is not whole."""
         ...
 
-    def failure(self, error: AssistantError) -> bytes:
-        """The events with which a stream ends that cannot go on."""
+    def failure(self, error: AssistantError, reached: Reached) -> bytes:
+        """The events with which a stream ends that cannot go on, having come so far."""
         ...
 
 

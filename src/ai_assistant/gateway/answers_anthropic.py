@@ -8,7 +8,7 @@ from ai_assistant.gateway.answers import EVENT_STREAM, Book, called_with
 from ai_assistant.gateway.error_shapes import anthropic_error
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.protocol.chunks import TokenChunk, ToolCallDelta
-from ai_assistant.protocol.errors import AssistantError
+from ai_assistant.protocol.errors import AssistantError, Reached
 
 SIGNATURE = "ai-assistant"
 """Stands where Anthropic signs its thoughts: clients drop those without, we check none."""
@@ -116,9 +116,10 @@ class AnthropicAnswer:
         message = self._message(blocks, stop_reason=self._reason(), usage=self._usage())
         return _encode(message | self._book.told())
 
-    def failure(self, error: AssistantError) -> bytes:
+    def failure(self, error: AssistantError, reached: Reached) -> bytes:
         """The event `error`."""
-        return b"event: error\ndata: " + _encode(anthropic_error(error, self._request_id)) + b"\n\n"
+        told = anthropic_error(error, self._request_id, reached)
+        return b"event: error\ndata: " + _encode(told) + b"\n\n"
 
     def _message(
         self, blocks: list[dict[str, Any]], *, stop_reason: str | None, usage: dict[str, Any]

@@ -11,7 +11,7 @@ from ai_assistant.gateway.error_shapes import ollama_error
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.gateway.record import Record
 from ai_assistant.protocol.chunks import FinishReason, TokenChunk, TokenLogprob, ToolCallDelta
-from ai_assistant.protocol.errors import AssistantError
+from ai_assistant.protocol.errors import AssistantError, Reached
 
 NDJSON = b"application/x-ndjson"
 
@@ -73,9 +73,9 @@ class OllamaAnswer:
         logprobs = {"logprobs": chat_logprobs(tuple(self._logprobs))} if self._logprobs else {}
         return _encode({**self._head(), **said, **logprobs, **self._totals()})
 
-    def failure(self, error: AssistantError) -> bytes:
+    def failure(self, error: AssistantError, reached: Reached) -> bytes:
         """A line that names the error."""
-        return ollama_error(error) + b"\n"
+        return ollama_error(error, reached) + b"\n"
 
     def loaded(self) -> bytes:
         """The whole answer to an empty request: the model is in memory."""

@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 
 from ai_assistant.gateway.answers import DONE, EVENT_STREAM, SSE_COMMENT, Book, Head
+from ai_assistant.gateway.error_shapes import broken_off_openai
 from ai_assistant.gateway.errors import error_body
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.gateway.wire_nodes import told_to_node
-from ai_assistant.protocol.errors import AssistantError
+from ai_assistant.protocol.errors import AssistantError, Reached
 
 encode = msgspec.json.Encoder().encode
 
@@ -50,9 +51,10 @@ class OpenAIAnswer:
         totals = self.totals(usage=self._include_usage)
         return self._prefix + b"]," + encode(totals)[1:] + b"\n\n" + DONE
 
-    def failure(self, error: AssistantError) -> bytes:
-        """An error after the stream began."""
-        return b"data: " + error_body(error) + b"\n\n"
+    def failure(self, error: AssistantError, reached: Reached) -> bytes:
+        """An error after the stream began. A node goes on elsewhere, and says itself how far."""
+        body = error_body(error) if self._spell else broken_off_openai(error, reached)
+        return b"data: " + body + b"\n\n"
 
     def totals(self, *, usage: bool) -> dict[str, Any]:
         """What stands beside the choices when all is known."""

@@ -8,9 +8,10 @@ import msgspec
 
 from ai_assistant.gateway.answers import EVENT_STREAM, SSE_COMMENT, Book
 from ai_assistant.gateway.answers_responses_items import Event, OutputItem
+from ai_assistant.gateway.error_shapes import broken_off
 from ai_assistant.gateway.feed import Piece
 from ai_assistant.protocol.chunks import FinishReason, ToolCallDelta
-from ai_assistant.protocol.errors import AssistantError
+from ai_assistant.protocol.errors import AssistantError, Reached
 from ai_assistant.protocol.requests import ChatMessage, ToolCall
 
 _encode = msgspec.json.Encoder().encode
@@ -80,10 +81,10 @@ class ResponsesAnswer:
         """The response."""
         return _encode(self._whole())
 
-    def failure(self, error: AssistantError) -> bytes:
+    def failure(self, error: AssistantError, reached: Reached) -> bytes:
         """The event `response.failed`."""
         self._greeted = True
-        details = {"code": error.code, "message": error.message}
+        details = {"code": error.code, **broken_off(error, reached)}
         self._tell("failed", response=self._response("failed") | {"error": details})
         return self._told()
 

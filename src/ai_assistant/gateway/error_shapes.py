@@ -4,8 +4,10 @@ from typing import Any
 
 import msgspec
 
-from ai_assistant.gateway.errors import error_body, verdict
-from ai_assistant.protocol.errors import AssistantError, ContextLengthExceeded
+from ai_assistant.gateway.errors import error_body, error_object, verdict
+from ai_assistant.protocol.errors import AssistantError, ContextLengthExceeded, Reached
+
+_NOTHING = Reached()
 
 # Anthropic names the kinds after the status.
 _ANTHROPIC_KINDS = {
@@ -30,20 +32,46 @@ def shaped_body(error: AssistantError, path: str, request_id: str) -> bytes:
     return error_body(error)
 
 
-def anthropic_error(error: AssistantError, request_id: str) -> dict[str, Any]:
+def broken_off(error: AssistantError, reached: Reached) -> dict[str, Any]:
+    """The message and, where the client had some of the answer, how far that got."""
+    if not reached.began:
+        return {"message": error.message}
+    return {"message": error.message + _how_far(reached), "reached": reached}
+
+
+def broken_off_openai(error: AssistantError, reached: Reached) -> bytes:
+    """OpenAI's shape of an error in a stream."""
+    return msgspec.json.encode({"error": error_object(error) | broken_off(error, reached)})
+
+
+def anthropic_error(
+    error: AssistantError, request_id: str, reached: Reached = _NOTHING
+) -> dict[str, Any]:
     """Anthropic's shape, also of the event `error`."""
     kind = _ANTHROPIC_KINDS.get(verdict(error).status, "api_error")
-    message = error.message
+    told = broken_off(error, reached)
     if isinstance(error, ContextLengthExceeded):
         # The words by which Claude Code knows that it must shorten the conversation.
-        message = f"prompt is too long: {message}"
+        told["message"] = f"prompt is too long: {told['message']}"
     return {
         "type": "error",
-        "error": {"type": kind, "message": message},
+        "error": {"type": kind, **told},
         "request_id": f"req_{request_id}",
     }
 
 
-def ollama_error(error: AssistantError) -> bytes:
+def ollama_error(error: AssistantError, reached: Reached = _NOTHING) -> bytes:
     """Ollama's shape, also of a stream's line."""
-    return msgspec.json.encode({"error": error.message})
+    told = broken_off(error, reached)
+    return msgspec.json.encode({"error": told.pop("message"), **told})
+
+
+def _how_far(reached: Reached) -> str:
+    """Behind an error's own words."""
+    counts = {
+        "character": reached.characters,
+        "token": reached.tokens,
+        "tool call": reached.tool_calls,
+    }
+    told = [f"{count:,} {what}{'s' * (count != 1)}" for what, count in counts.items() if count]
+    return f" The answer ended after {', '.join(told)}."

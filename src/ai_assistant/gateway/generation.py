@@ -12,6 +12,7 @@ from msgspec import structs
 from ai_assistant.gateway.answers import Answer
 from ai_assistant.gateway.exchange import ClientGone, Exchange
 from ai_assistant.gateway.feed import Feed
+from ai_assistant.gateway.handed_out import HandedOut
 from ai_assistant.gateway.routing_wishes import told_headers, wishes_of
 from ai_assistant.protocol.errors import AssistantError, ShuttingDown, UnsupportedFeature
 from ai_assistant.protocol.requests import GenerateRequest
@@ -68,31 +69,33 @@ async def _send_whole(exchange: Exchange, feed: Feed, answer: Answer) -> None:
 
 
 async def _send_events(exchange: Exchange, feed: Feed, answer: Answer) -> None:
+    handed = HandedOut()
     pieces = await feed.take()  # What fails before the first piece still gets a status.
     await exchange.start_stream(answer.media, told_headers(feed.served, final=False))
     try:
         while True:
             events = answer.events(pieces) if pieces or feed.ended else answer.ping
+            handed.note(pieces)
             if feed.ended:
-                await exchange.send_events(events + _end(answer), last=True)
+                await exchange.send_events(events + _end(answer, handed), last=True)
                 return
             await exchange.send_events(events)
             pieces = await feed.take()
     except ClientGone:
         raise
     except AssistantError as error:
-        await exchange.send_events(answer.failure(error), last=True)
+        await exchange.send_events(answer.failure(error, handed.reached), last=True)
     except asyncio.CancelledError:
         error = ShuttingDown("The server is stopping; send the request again in a moment.")
-        await exchange.send_events(answer.failure(error), last=True)
+        await exchange.send_events(answer.failure(error, handed.reached), last=True)
     except Exception:  # noqa: BLE001 - the last place that can still name it
         _log.exception("request %s failed in the middle of its stream", exchange.request_id)
         error = AssistantError(f"Something went wrong here. See the log: {exchange.request_id}.")
-        await exchange.send_events(answer.failure(error), last=True)
+        await exchange.send_events(answer.failure(error, handed.reached), last=True)
 
 
-def _end(answer: Answer) -> bytes:
+def _end(answer: Answer, handed: HandedOut) -> bytes:
     try:
         return answer.end()
     except AssistantError as error:
-        return answer.failure(error)
+        return answer.failure(error, handed.reached)
