@@ -9,8 +9,16 @@ from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.output import TextOutput
 from ai_assistant.engine.sampling import Sampler
 from ai_assistant.engine.sequence import Prepared, Sequence
+from ai_assistant.protocol.blocks import BlocksAnswer
 from ai_assistant.protocol.chunks import TokenChunk, Usage
-from ai_assistant.protocol.frames import Chunks, EnginePlan, EngineReport, Failed, Shutdown
+from ai_assistant.protocol.frames import (
+    BlocksSaid,
+    Chunks,
+    EnginePlan,
+    EngineReport,
+    Failed,
+    Shutdown,
+)
 from ai_assistant.protocol.requests import GenerateRequest, Priority, Sampling, TextPrompt
 
 
@@ -20,6 +28,9 @@ class Collector:
     def __init__(self) -> None:
         self.chunks: dict[str, list[TokenChunk]] = {}
         self.failed: dict[str, Failed] = {}
+        self.said: dict[str, list[BlocksAnswer]] = {}
+        """What was told about blocks, once it is all."""
+        self._saying: dict[str, list[BlocksAnswer]] = {}
 
     def send(self, report: EngineReport) -> None:
         if isinstance(report, Chunks):
@@ -27,6 +38,10 @@ class Collector:
                 self.chunks.setdefault(request_id, []).append(chunk)
         elif isinstance(report, Failed):
             self.failed[report.request_id] = report
+        elif isinstance(report, BlocksSaid):
+            self._saying.setdefault(report.ask_id, []).append(report.answer)
+            if report.last:
+                self.said[report.ask_id] = self._saying.pop(report.ask_id)
 
     def text(self, request_id: str, index: int = 0) -> str:
         return "".join(c.text for c in self.chunks[request_id] if c.index == index)

@@ -334,7 +334,7 @@ class Batcher:
         self._fairness.started(sequence)
         if not sequence.started_at:
             sequence.started_at = time.perf_counter()
-            sequence.cached = sequence.computed
+            sequence.cached = min(sequence.computed, sequence.prompt_length)
         bisect.insort(self.running, sequence, key=_order)
 
 

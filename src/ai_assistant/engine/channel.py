@@ -62,13 +62,16 @@ class Reports:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._descriptor = stream.fileno()
+        self._lock = threading.Lock()
+        """Blocks of the KV cache are sent by a thread of their own."""
 
     def send(self, report: EngineReport) -> None:
         """Write a whole frame; the node is gone when that fails, and so are we."""
         data = memoryview(pack(report))
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            with self._lock:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
         except OSError:
             os._exit(0)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from ai_assistant.engine.channel import Aborted, Orders, Reports, too_many_wait
 from ai_assistant.engine.choosing import Chooser, likeliest
 from ai_assistant.engine.compose import Part
+from ai_assistant.engine.exchange.desk import Exchange
+from ai_assistant.engine.exchange.taking import Checked
 from ai_assistant.engine.figures import Figures
 from ai_assistant.engine.intake import Intake
 from ai_assistant.engine.kernels import Batch, Model, NoRoom
@@ -26,6 +28,7 @@ from ai_assistant.engine.statistics import Statistics
 from ai_assistant.protocol.errors import AssistantError, EngineError
 from ai_assistant.protocol.frames import (
     Abort,
+    AskBlocks,
     Ease,
     EnginePlan,
     Failed,
@@ -73,6 +76,7 @@ class Engine:
         self._outbox = Outbox(reports)
         self._aborted = Aborted()
         self._passing = Passing(model, self._outbox, self._aborted, reports)
+        self._exchange = Exchange(model, reports, orders.arrivals)
         self._status_at = 0.0
         self._drafting_until = 0.0
         """Seconds of drafting that are accounted for."""
@@ -182,6 +186,10 @@ class Engine:
                 self._abort(request_id)
             case Shutdown(drain):
                 self._shut_down(drain)
+            case AskBlocks():
+                self._exchange.hear(arrival, self._plan, self._parts)
+            case Checked():
+                self._exchange.settle(arrival, self._plan, self._parts)
             case Limit(restraint):
                 self._restrained.use(restraint, self._tempo, self._batcher, self._guesses)
             case Ease(warm_bytes):

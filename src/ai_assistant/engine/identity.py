@@ -7,6 +7,7 @@ promised to fit either (engine research, A5).
 
 import functools
 import os
+import sys
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,7 +19,20 @@ SAMPLE_BYTES = 16_384
 
 
 def fingerprint(plan: EnginePlan, model: Model) -> bytes:
-    """16 bytes; equal for engines that may exchange saved states."""
+    """16 bytes; equal for engines of this machine that may exchange saved states."""
+    digest = _layout(plan, model)
+    digest.update(contents(Path(plan.model_path)))
+    return digest.digest()
+
+
+def layout(plan: EnginePlan, model: Model) -> str:
+    """The same without the model's file, as 32 hexadecimal digits: for engines of any machine."""
+    digest = _layout(plan, model)
+    digest.update(sys.byteorder.encode())
+    return digest.hexdigest()
+
+
+def _layout(plan: EnginePlan, model: Model) -> "blake2b":
     digest = blake2b(digest_size=16)
     for word in (
         "layout 1",
@@ -28,8 +42,7 @@ def fingerprint(plan: EnginePlan, model: Model) -> bytes:
         os.environ.get("LLAMA_ATTN_ROT_DISABLE", ""),  # noqa: TID251 - the kernels read it too
     ):
         digest.update(word.encode() + b"\0")
-    digest.update(contents(Path(plan.model_path)))
-    return digest.digest()
+    return digest
 
 
 def contents(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from ai_assistant.gateway.access.ring import KeyRing
 from ai_assistant.gateway.errors import MethodNotAllowed, StrangerRefused
 from ai_assistant.gateway.exchange import ClientGone, Exchange, Header, header, new_id
 from ai_assistant.gateway.keys import Caller
+from ai_assistant.gateway.kv_blocks import PATH as KV_BLOCKS
 from ai_assistant.gateway.routing_wishes import TOLD
 from ai_assistant.gateway.settings import GatewaySettings
 from ai_assistant.protocol.errors import (
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 _OPEN_PAGES = {"/", "/favicon.ico", "/console", "/console/"}
 _OPEN_PATHS = {"/livez", "/readyz", "/health", "/v1/health"} | _OPEN_PAGES
 _OPEN_PREFIX = "/console/static/"
-_LIMITED_BY_THEMSELVES = {"/v1/files"}
+_LIMITED_BY_THEMSELVES = {"/v1/files", KV_BLOCKS}
 _EXPOSED = b"x-request-id, retry-after, " + TOLD
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_-]+(, ?[A-Za-z0-9_-]+)*")
 

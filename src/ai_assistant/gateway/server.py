@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import Callable, Generator
 
 import uvicorn
@@ -17,6 +18,7 @@ from ai_assistant.protocol.errors import InvalidRequest
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 _LAST_WORDS_SECONDS = 1.0
+_LINGER_SECONDS, _LOOK_SECONDS = 2.0, 0.02
 _OTHER_DESCRIPTORS = 256
 """Files, pipes to engines and the like."""
 
@@ -41,17 +43,19 @@ async def serve(
     on_ready: Callable[[str], None],
     stop: asyncio.Event,
     has_keys: bool = False,
+    awaited: Callable[[], bool] = lambda: False,
 ) -> None:
     """Serve until `stop` is set and running answers have ended, or `drain_seconds` have passed.
 
     `on_ready` gets the base address, such as http://127.0.0.1:7717. `has_keys`: the app demands
-    keys that are not in the settings. Raises `AddressInUse`.
+    keys that are not in the settings. `awaited`: another node will call once more, soon after
+    `stop`. Raises `AddressInUse`.
     """
     check_exposure(settings, has_keys=has_keys or bool(settings.api_keys))
     _allow_descriptors(2 * settings.max_connections + _OTHER_DESCRIPTORS)
     listener = _listen(settings)
     server = _Server(_config(app, settings), lambda: on_ready(_address(settings, listener)))
-    stopper = asyncio.create_task(_stop_when_told(server, stop))
+    stopper = asyncio.create_task(_stop_when_told(server, stop, awaited))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -127,8 +131,15 @@ def _address(settings: GatewaySettings, listener: socket.socket) -> str:
     return f"http://{host}:{listener.getsockname()[1]}"
 
 
-async def _stop_when_told(server: uvicorn.Server, stop: asyncio.Event) -> None:
+async def _stop_when_told(
+    server: uvicorn.Server, stop: asyncio.Event, awaited: Callable[[], bool]
+) -> None:
+    """Listen a moment longer where somebody is awaited: a server that stops takes no calls."""
     await stop.wait()
+    end = time.monotonic() + _LINGER_SECONDS
+    await asyncio.sleep(_LOOK_SECONDS)  # whoever is to be awaited is told by the same event
+    while awaited() and time.monotonic() < end:  # noqa: ASYNC110 - it changes in several places
+        await asyncio.sleep(_LOOK_SECONDS)
     server.should_exit = True
 
 

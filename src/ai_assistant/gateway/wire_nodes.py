@@ -89,5 +89,5 @@ def told_to_node(chunk: TokenChunk) -> dict[str, Any]:
     if chunk.spelled is not None:
         fields["spelled"] = chunk.spelled
     if chunk.leaving is not None:
-        fields["leaving"] = True
+        fields |= {"leaving": True, "ticket": chunk.ticket}
     return {"ai_assistant": fields} if fields else {}

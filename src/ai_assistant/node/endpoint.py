@@ -17,12 +17,14 @@ from ai_assistant.gateway.access.access import Access
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.desk import Desk
 from ai_assistant.gateway.handing_over import hand_over_routes
+from ai_assistant.gateway.kv_blocks import kv_block_routes
 from ai_assistant.gateway.moves import move_routes
 from ai_assistant.gateway.power import power_routes
 from ai_assistant.gateway.server import serve
 from ai_assistant.jobs.jobs import Jobs
 from ai_assistant.jobs.network import HostNetwork
 from ai_assistant.node.signals import Signals
+from ai_assistant.scheduler.blocks.here import BlocksHere
 from ai_assistant.scheduler.leaving import HandOver, hand_all_on
 from ai_assistant.scheduler.mover import Mover
 from ai_assistant.scheduler.router import Router
@@ -52,6 +54,7 @@ class Endpoint:
         self._mover = mover
         self._access = access
         self._hand_over = HandOver(scheduler, router.nodes)
+        self._blocks = BlocksHere(scheduler)
         self._power = power
         self._folder = places.data_dir(settings)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -77,6 +80,7 @@ class Endpoint:
                 on_ready=announce,
                 stop=signals.stop,
                 has_keys=self._access.ring.demanded,
+                awaited=lambda: self._blocks.awaited,
             )
         )
         hurry = asyncio.create_task(signals.hurry.wait())
@@ -98,6 +102,7 @@ class Endpoint:
             *console_routes(Conversations(self._folder), _look(settings)),
             *move_routes(self._mover, settings.server),
             *hand_over_routes(self._hand_over.hand_over, settings.server),
+            *kv_block_routes(self._blocks, settings.server),
             *power_routes(power.look, power.change, settings.server),
         ]
         return build_app(

@@ -9,7 +9,7 @@ import msgspec
 
 from ai_assistant.policy.examine import Examined
 from ai_assistant.policy.gate import Gate, Outbound
-from ai_assistant.policy.labels import Destination
+from ai_assistant.policy.labels import Destination, Facts
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -17,11 +17,13 @@ LONG = 50_000
 """Characters from which a request is read in a thread of its own: 20 ms and more."""
 
 
-async def examined_by(gate: Gate, request: msgspec.Struct) -> Examined:
-    """What the request holds, and with whom its conversation may go on."""
+async def examined_by(
+    gate: Gate, request: msgspec.Struct, facts: Facts | None = None
+) -> Examined:
+    """What the request holds, and with whom its conversation may go on; `facts` says more."""
     if _is_long(request):
-        return await asyncio.to_thread(gate.examine, request)
-    return gate.examine(request)
+        return await asyncio.to_thread(gate.examine, request, facts)
+    return gate.examine(request, facts)
 
 
 @contextlib.asynccontextmanager

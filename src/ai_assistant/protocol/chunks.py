@@ -78,6 +78,8 @@ class TokenChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     leaving: str | None = None
     """Whoever writes this wants to hand the answer on, to the provider of that name, empty: to any.
     It goes on itself where nobody takes it. Such a piece has no text."""
+    ticket: str = ""
+    """With `leaving`: for it the KV blocks of the answer are given out, once. A secret."""
 
 
 class Tokenization(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

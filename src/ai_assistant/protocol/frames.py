@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from ai_assistant.protocol.blocks import BlocksAnswer, BlocksAsk
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import ErrorInfo
 from ai_assistant.protocol.power import Restraint
@@ -135,6 +136,13 @@ class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
     request: TokenizeRequest
 
 
+class AskBlocks(msgspec.Struct, frozen=True, tag="ask_blocks"):
+    """About KV blocks of this node or another one; `BlocksSaid` answers."""
+
+    ask_id: str
+    ask: BlocksAsk
+
+
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
     """Forget this; no further report about it is wanted."""
 
@@ -186,6 +194,7 @@ Order = (
     | Generate
     | Embed
     | Tokenize
+    | AskBlocks
     | Abort
     | Shutdown
     | Limit
@@ -234,6 +243,14 @@ class Tokenized(msgspec.Struct, frozen=True, tag="tokenized"):
 
     request_id: str
     tokenization: Tokenization
+
+
+class BlocksSaid(msgspec.Struct, frozen=True, tag="blocks_said"):
+    """The answer to `AskBlocks`, or a piece of it."""
+
+    ask_id: str
+    answer: BlocksAnswer
+    last: bool = True
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -293,6 +310,7 @@ EngineReport = (
     | Chunks
     | Embedded
     | Tokenized
+    | BlocksSaid
     | Failed
     | Report
     | Moved

@@ -19,6 +19,7 @@ from ai_assistant.protocol.chunks import TokenChunk
 from ai_assistant.protocol.errors import AssistantError
 from ai_assistant.protocol.requests import GenerateRequest, Partial
 from ai_assistant.scheduler.asking import Desk, ask
+from ai_assistant.scheduler.blocks.carrying import Carrying
 from ai_assistant.scheduler.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -57,14 +58,17 @@ class Heirs:
         self._waiting = waiting
         self._desk = desk
 
-    async def reader(self, rest: Rest, to: str) -> Turn | None:
-        """The first of our nodes that has read the answer so far, `to` alone if it is named; None:
-        nobody does."""
+    async def reader(self, rest: Rest, leaving: Turn, notice: TokenChunk) -> Turn | None:
+        """The first of our nodes that has read the answer so far, with the blocks of whoever leaves
+        where these come sooner; None: nobody does. The notice may name the only one."""
         request = rest()
         if nothing_left(request) or not can_go_on(request):
             return None
-        for turn in [one for one in self._waiting if _may_inherit(one, to, request)]:
+        carrying = Carrying(leaving, notice.ticket, self._desk.gate)
+        wanted = notice.leaving or ""
+        for turn in [one for one in self._waiting if _may_inherit(one, wanted, request)]:
             try:
+                await carrying.bring(request, turn)
                 await self._read(rest, structs.replace(turn, patience=READ_SECONDS))
                 return turn
             except AssistantError as error:
@@ -112,10 +116,11 @@ class Search:
         self._request_id = request_id
         self._reading: asyncio.Task[Turn | None] | None = None
 
-    def begin(self, to: str) -> None:
+    def begin(self, notice: TokenChunk) -> None:
         """Look, unless somebody does already."""
         if self._reading is None:
-            self._reading = asyncio.create_task(self._heirs.reader(self._rest, to))
+            reading = self._heirs.reader(self._rest, self._turn, notice)
+            self._reading = asyncio.create_task(reading)
 
     async def found(self) -> Heir | None:
         """Who has read all and goes on now. Returns at once while that is not known."""

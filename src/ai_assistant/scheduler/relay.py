@@ -114,9 +114,9 @@ class _Answering:
             async with contextlib.aclosing(pieces):
                 async for chunk in pieces:
                     if chunk.leaving is None or self._is_for_client(chunk):
-                        yield self._for_client(chunk)
+                        yield self._for_client(_without_ticket(chunk, turn))
                     else:
-                        search.begin(chunk.leaving)
+                        search.begin(chunk)
                     if chunk.usage is None and (heir := await search.found()):
                         break
             if heir is None:
@@ -148,3 +148,10 @@ class _Answering:
     def _is_for_client(self, chunk: TokenChunk) -> bool:
         """The client is a node that looks for an heir itself."""
         return self._request.spell and not chunk.leaving
+
+
+def _without_ticket(chunk: TokenChunk, turn: Turn) -> TokenChunk:
+    """Only this node knows the one that gave it."""
+    if chunk.ticket and turn.candidate.remote is not None:
+        return structs.replace(chunk, ticket="")
+    return chunk

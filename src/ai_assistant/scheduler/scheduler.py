@@ -24,6 +24,7 @@ from ai_assistant.protocol.routing import Served
 from ai_assistant.protocol.status import ModelInfo, ModelStatus, MoveStatus, NodeStatus
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.abandon import Abandoning
+from ai_assistant.scheduler.blocks.here import BlocksHere, OwnBlocks
 from ai_assistant.scheduler.easing import Loaded
 from ai_assistant.scheduler.leaving import keep
 from ai_assistant.scheduler.residency import Room
@@ -168,7 +169,15 @@ class Scheduler:
 
     def stays(self, request_id: str) -> None:
         """Nobody takes over this answer, which was offered."""
-        keep((one.worker for one in self._models.values() if one.worker), request_id)
+        keep(self.workers(), request_id)
+
+    def blocks(self, model: str, request_id: str, tenant: str) -> OwnBlocks:
+        """The KV blocks of the models here, for an answer that leaves or comes."""
+        return OwnBlocks(BlocksHere(self), model, tenant)
+
+    def workers(self) -> list[Worker]:
+        """Of the models in memory."""
+        return [one.worker for one in self._models.values() if one.worker]
 
     def loaded(self) -> list[Loaded]:
         """The models in memory."""
@@ -200,8 +209,7 @@ class Scheduler:
     async def stop(self, *, drain: bool = True) -> None:
         """Take nothing new; end every worker, with `drain` after what is running."""
         self._closing = True
-        workers = [one.worker for one in self._models.values() if one.worker]
-        await asyncio.gather(*(worker.stop(drain=drain) for worker in workers))
+        await asyncio.gather(*(worker.stop(drain=drain) for worker in self.workers()))
 
     def status(self) -> NodeStatus:
         """Every model, loaded or not."""

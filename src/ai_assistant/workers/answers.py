@@ -4,13 +4,23 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import TypeVar
 
+from ai_assistant.protocol.blocks import BlocksAnswer
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
 from ai_assistant.protocol.errors import AssistantError, EngineDied, from_info
-from ai_assistant.protocol.frames import Abort, Chunks, Embedded, Failed, Order, Tokenized
+from ai_assistant.protocol.frames import (
+    Abort,
+    AskBlocks,
+    BlocksSaid,
+    Chunks,
+    Embedded,
+    Failed,
+    Order,
+    Tokenized,
+)
 from ai_assistant.workers.lifecycle import Lifecycle
 from ai_assistant.workers.line import Line
 
-Answer = TokenChunk | Embeddings | Tokenization | AssistantError
+Answer = TokenChunk | Embeddings | Tokenization | BlocksSaid | AssistantError
 Kind = TypeVar("Kind", Embeddings, Tokenization)
 
 
@@ -57,7 +67,24 @@ class Answers:
             return answer
         raise answer if isinstance(answer, AssistantError) else EngineDied("A wrong answer came.")
 
-    def hear(self, report: Chunks | Embedded | Tokenized | Failed) -> None:
+    async def about_blocks(self, order: AskBlocks) -> list[BlocksAnswer]:
+        """All that is said to it, at least one answer."""
+        answers = self._open(order.ask_id, order)
+        found: list[BlocksAnswer] = []
+        done = False
+        try:
+            while not done:
+                answer = await answers.get()
+                done = not isinstance(answer, BlocksSaid) or answer.last
+                if isinstance(answer, BlocksSaid):
+                    found.append(answer.answer)
+                elif isinstance(answer, AssistantError):
+                    raise answer
+        finally:
+            self._close(order.ask_id, done)
+        return found
+
+    def hear(self, report: Chunks | Embedded | Tokenized | BlocksSaid | Failed) -> None:
         """Hand each answer to whoever waits for it."""
         match report:
             case Chunks(chunks):
@@ -68,6 +95,8 @@ class Answers:
                 self._hand_over(request_id, embeddings)
             case Tokenized(request_id, tokenization):
                 self._hand_over(request_id, tokenization)
+            case BlocksSaid(ask_id):
+                self._hand_over(ask_id, report)
             case Failed(request_id, error):
                 self._hand_over(request_id, from_info(error))
 

@@ -14,6 +14,7 @@ from ai_assistant.protocol.errors import (
     ModelLoading,
 )
 from ai_assistant.protocol.frames import (
+    BlocksSaid,
     Chunks,
     Embed,
     Embedded,
@@ -47,6 +48,7 @@ from ai_assistant.workers.leaving import Leaving, left
 from ai_assistant.workers.lifecycle import Lifecycle
 from ai_assistant.workers.limits import Limits
 from ai_assistant.workers.line import Line
+from ai_assistant.workers.local_blocks import LocalBlocks
 from ai_assistant.workers.one_move import OneMove
 from ai_assistant.workers.plan_in_use import PlanInUse, Smaller
 from ai_assistant.workers.remote.continuing import continued
@@ -82,6 +84,8 @@ class LocalWorker:
         self._limits = Limits(self.line, self._lifecycle)
         self._answers = Answers(self.line, self._lifecycle)
         self._leaving = Leaving(self._answers.put)
+        self.kv_blocks = LocalBlocks(self._answers, self._leaving, self._in_use)
+        """The KV blocks of its answers, for other nodes."""
         self._supervisor = Supervisor(
             model.id,
             command,
@@ -155,7 +159,7 @@ class LocalWorker:
     def hear(self, report: EngineReport) -> None:
         """What the engine says."""
         match report:
-            case Chunks() | Embedded() | Tokenized() | Failed():
+            case Chunks() | Embedded() | Tokenized() | BlocksSaid() | Failed():
                 self._answers.hear(report)
             case Report(status, steps):
                 self._lifecycle.engine = status
@@ -222,7 +226,7 @@ class LocalWorker:
             pieces = self._answers.stream(request.request_id, Generate(request))
         else:
             pieces = self._continued(request, request.partial)
-        return self._leaving.watched(request.request_id, pieces) if request.spell else pieces
+        return self._leaving.watched(request, pieces) if request.spell else pieces
 
     async def _continued(
         self, request: GenerateRequest, partial: Partial

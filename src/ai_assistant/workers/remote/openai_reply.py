@@ -70,6 +70,7 @@ class _Logprobs(msgspec.Struct):
 class _FromNode(msgspec.Struct):
     spelled: Spelled | None = None
     leaving: bool = False
+    ticket: str = ""
 
 
 class _Choice(msgspec.Struct):
@@ -221,6 +222,7 @@ class OpenAIReader:
             logprobs=logprobs,
             spelled=node.spelled,
             leaving="" if node.leaving else None,
+            ticket=node.ticket,
         )
 
 

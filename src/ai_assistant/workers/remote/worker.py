@@ -22,6 +22,7 @@ from ai_assistant.protocol.requests import (
 )
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelStatus
 from ai_assistant.workers.remote.answer import is_events, is_object, pieces_of, wrong_type
+from ai_assistant.workers.remote.blocks import Link, NodeBlocks
 from ai_assistant.workers.remote.closing import Closing
 from ai_assistant.workers.remote.continuing import Joint
 from ai_assistant.workers.remote.dialect import Reader
@@ -60,6 +61,7 @@ class RemoteWorker:
         self._stopping = False
         self._seen: Seen | None = None
         self._wanted = float("-inf")
+        self._link = Link()
 
     # Life: there is nothing to load.
 
@@ -244,6 +246,10 @@ class RemoteWorker:
             raise
         await visit.end()
         return body
+
+    def blocks(self, model: str, request_id: str, tenant: str) -> NodeBlocks:
+        """KV blocks of its node. Which model and whose they are, it says itself."""
+        return NodeBlocks(self._target, self._upstream, self._link, request_id)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """Providers do not say how their models read."""

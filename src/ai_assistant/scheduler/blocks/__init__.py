@@ -1,0 +1,1 @@
+"""KV blocks that go along with an answer to another node."""
