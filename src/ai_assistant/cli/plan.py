@@ -26,7 +26,7 @@ from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.store.anatomy import read_anatomy
-from ai_assistant.store.models import known_models, read_model
+from ai_assistant.store.models import known_models
 from ai_assistant.workers.drafts import Drafts, Room
 from ai_assistant.workers.planning import Planner, machine_name
 from ai_assistant.workers.trials import Measuring, Ways
@@ -176,8 +176,9 @@ def _json(
 
 
 def _model(model: str | None, settings: Settings) -> ModelInfo:
-    if model and Path(model).expanduser().exists():
-        return read_model(Path(model).expanduser(), Path(model).stem)
+    if model and (path := Path(model).expanduser()).exists():
+        # By the name that it would have beside the others: the bundled model keeps its own.
+        return known_models((str(path), *settings.store.models))[0]
     known = known_models(settings.store.models)
     for one in known:
         if model in (None, one.id):

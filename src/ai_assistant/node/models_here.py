@@ -37,6 +37,8 @@ def build_scheduler(
 ) -> Scheduler:
     """Nothing is loaded yet."""
     here = known_models(settings)
+    for told in models.renamed(settings.store.models):
+        log.warning("%s", told)
     drafts = Drafts(settings.engine, here, planner)
 
     def make_worker(model: ModelInfo) -> tuple[Worker, int]:

@@ -1,5 +1,8 @@
 """The models that this node can serve: the bundled starter and the owner's files."""
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from ai_assistant.protocol.status import ModelInfo
@@ -7,6 +10,7 @@ from ai_assistant.store.anatomy import kv_bytes
 from ai_assistant.store.gguf_header import GgufHeader, read_header
 
 STARTER = "starter"
+_TAKEN = (STARTER, "default", "auto")
 _EMBEDDING_ARCHITECTURES = ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "modern-bert",
                             "neo-bert", "gemma-embedding", "eurobert")  # fmt: skip
 _STATE_ONLY = ("mamba", "mamba2", "rwkv6", "rwkv7", "arwkv7", "rwkv6qwen2")
@@ -18,20 +22,58 @@ def starter_path() -> Path:
 
 
 def known_models(paths: tuple[str, ...]) -> tuple[ModelInfo, ...]:
-    """The owner's files first, so that the first one is the default, then the starter.
+    """The owner's files first, so that the first one is the default, then the starter. A file that
+    is named twice is there once.
 
     Raises `ModelLoadFailed` for a file that is missing, torn or no GGUF.
     """
-    models = [read_model(Path(path).expanduser(), _free_id(path, paths)) for path in paths]
-    return (*models, read_model(starter_path(), STARTER))
+    own = _own(paths)
+    ids = model_ids(list(own.values()))
+    models = {real: read_model(given, ids[given]) for real, given in own.items()}
+    bundled = starter_path().resolve()
+    return tuple({**models, bundled: read_model(bundled, STARTER)}.values())
 
 
-def _free_id(path: str, paths: tuple[str, ...]) -> str:
-    """The file's name; with its folder's where two files have the same one."""
-    stem = Path(path).stem
-    twins = [other for other in paths if Path(other).stem == stem]
-    taken = len(twins) > 1 or stem in (STARTER, "default")
-    return f"{Path(path).resolve().parent.name}/{stem}" if taken else stem
+def renamed(paths: tuple[str, ...]) -> list[str]:
+    """What the owner should know of files that are not served under their own names."""
+    told: list[str] = []
+    for path, name in model_ids(list(_own(paths).values())).items():
+        if name != path.stem and path.resolve() != starter_path().resolve():
+            means = "the bundled model" if path.stem == STARTER else "something else too"
+            told.append(f"{path} is served as {name}: {path.stem} alone means {means}.")
+    return told
+
+
+def _own(paths: tuple[str, ...]) -> dict[Path, Path]:
+    """The owner's files as they are named, by where they really are."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        given = Path(os.path.abspath(Path(path).expanduser()))
+        found.setdefault(given.resolve(), given)
+    return found
+
+
+def model_ids(paths: Sequence[Path]) -> dict[Path, str]:
+    """By what name clients ask for each file: its own, with as many of its folders as it takes to
+    be the only one. The bundled model and words with a meaning keep theirs."""
+    names = {path: _names(path) for path in paths}
+    while True:
+        count = Counter(found[0] for found in names.values())
+        twins = [
+            found
+            for found in names.values()
+            if len(found) > 1 and (count[found[0]] > 1 or found[0] in _TAKEN)
+        ]
+        if not twins:
+            return {path: found[0] for path, found in names.items()}
+        for found in twins:
+            found.pop(0)
+
+
+def _names(path: Path) -> list[str]:
+    """The shortest first."""
+    parts = [*path.parent.parts[1:], path.stem]
+    return ["/".join(parts[-depth:]) for depth in range(1, len(parts) + 1)] + [str(path)]
 
 
 def read_model(path: Path, model_id: str) -> ModelInfo:
