@@ -8,7 +8,7 @@ import sys
 from ai_assistant.engine.kernels.devices import describe, handles
 from ai_assistant.engine.kernels.ggml import ggml
 
-PIECE = 1 << 30
+PIECE = 128 << 20
 """One allocation: more at once is refused sooner."""
 
 

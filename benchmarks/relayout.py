@@ -30,8 +30,10 @@ from benchmarks.rounds import loaded
 from benchmarks.servers import Server
 
 TOKENS = 256
-BEFORE = 20.0
+BEFORE = 10.0
 """Seconds with the first layout, and at the end with the last."""
+TELL = 10.0
+"""Seconds between two lines that say how it stands."""
 
 
 @contextmanager
@@ -94,6 +96,7 @@ async def measure(
     wrong: list[str] = []
     until = [float("inf")]
     before = await asyncio.to_thread(state, server)
+    print(f"before: {before.get('plan')}", flush=True)
     running = [
         asyncio.create_task(stream(server, n, until, answers, wrong)) for n in range(streams)
     ]
@@ -108,7 +111,7 @@ async def measure(
     until[0] = time.perf_counter()
     await asyncio.gather(*running)
     status = await asyncio.to_thread(state, server)
-    print(f"before: {before.get('plan')}\nafter: {status.get('plan')}\nmove: {status.get('moved')}")
+    print(f"after: {status.get('plan')}\nmove: {status.get('moved')}")
     print(f"power: {(await asyncio.to_thread(server.get, '/status')).get('power')}")
     first, last = rate(answers, begun, freed), rate(answers, after, until[0])
     return [
@@ -123,9 +126,14 @@ async def measure(
 
 async def _moved(server: Server, since: float, seconds: float) -> float:
     """Seconds until the node had moved the model; -1: it did not."""
-    while time.perf_counter() - since < seconds:
-        if (await asyncio.to_thread(state, server)).get("moved"):
-            return time.perf_counter() - since
+    told = since
+    while (now := time.perf_counter()) - since < seconds:
+        status = await asyncio.to_thread(state, server)
+        if status.get("moved"):
+            return now - since
+        if now - told >= TELL:
+            told = now
+            print(f"{now - since:.0f} s: {status['plan']['summary']}", flush=True)
         await asyncio.sleep(1)
     return -1.0
 
