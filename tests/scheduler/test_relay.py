@@ -342,6 +342,35 @@ def test_only_the_node_that_is_named_takes_over(tmp_path: Path) -> None:
     assert second.asked == []
 
 
+def test_an_engine_of_this_node_follows_one_of_another(tmp_path: Path) -> None:
+    first = ScriptedSource(
+        "one",
+        [spelled("a", 0), TokenChunk(leaving="", ticket="t"), MEANWHILE, spelled("b", 1),
+         spelled("NEVER", 2)],
+    )  # fmt: skip
+    own = ScriptedSource("m", pieces("x", tokens=1), pieces("c", tokens=1))
+    place = Destination(name="m", reach="process")
+    here = Turn(candidate=Candidate(name="m", source=own, destination=place))
+
+    async def ask() -> str:
+        log = EgressLog(tmp_path / "egress")
+        gate = Gate(RulesFile(tmp_path / "policy.toml"), log)
+        text = "".join([one.text async for one in relay(question(), [turn(first), here], gate)])
+        log.close()
+        return text
+
+    assert asyncio.run(ask()) == "abc"
+    assert len(own.asked) == 2
+
+
+def test_a_ticket_is_not_passed_on_by_who_only_passes_on(tmp_path: Path) -> None:
+    leaving = TokenChunk(leaving="", ticket="secret")
+    first = ScriptedSource("one", [spelled("a", 0), leaving, *pieces(tokens=1)])
+    told = Answered(question(spell=True), first, folder=tmp_path)
+    assert [chunk.leaving for chunk in told.chunks] == [None, "", None]
+    assert not any(chunk.ticket for chunk in told.chunks)
+
+
 def test_an_answer_that_ends_meanwhile_is_whole(tmp_path: Path) -> None:
     first = ScriptedSource("one", [spelled("a", 0), TokenChunk(leaving=""), *pieces(tokens=1)])
     second = node_of_ours("two", [5.0, *pieces("x", tokens=1)])

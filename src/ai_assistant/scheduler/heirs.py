@@ -59,14 +59,19 @@ class Heirs:
         self._desk = desk
 
     async def reader(self, rest: Rest, leaving: Turn, notice: TokenChunk) -> Turn | None:
-        """The first of our nodes that has read the answer so far, with the blocks of whoever leaves
-        where these come sooner; None: nobody does. The notice may name the only one."""
+        """The first of our nodes, this one among them, that has read the answer so far, with the
+        blocks of whoever leaves where these come sooner; None: nobody does. The notice may name
+        the only one."""
         request = rest()
         if nothing_left(request) or not can_go_on(request):
             return None
         carrying = Carrying(leaving, notice.ticket, self._desk.gate)
-        wanted = notice.leaving or ""
-        for turn in [one for one in self._waiting if _may_inherit(one, wanted, request)]:
+        able = [
+            one
+            for one in self._waiting
+            if _may_inherit(one, notice.leaving or "", request) or _is_own(one, leaving)
+        ]
+        for turn in able:
             try:
                 await carrying.bring(request, turn)
                 await self._read(rest, structs.replace(turn, patience=READ_SECONDS))
@@ -150,6 +155,11 @@ def _may_inherit(turn: Turn, to: str, request: GenerateRequest) -> bool:
     if remote is None or remote.offer.kind != "ai-assistant":
         return False
     return remote.offer.provider == (to or remote.offer.provider) and not remote.refusal(request)
+
+
+def _is_own(turn: Turn, leaving: Turn) -> bool:
+    """Whether it is an engine of this node, and another node's leaves."""
+    return turn.candidate.remote is None and leaving.candidate.remote is not None
 
 
 def spelling(request: GenerateRequest, others: Sequence[Turn]) -> GenerateRequest:
