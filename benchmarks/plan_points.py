@@ -50,6 +50,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     predicted: tuple[float, ...]
     measured: tuple[float, ...]
     work: Work
+    rounds: int = 1
+    """Of which the least was taken."""
 
     def errors(self, *, decode: bool) -> list[float]:
         """Of its steps of one kind, in per cent."""

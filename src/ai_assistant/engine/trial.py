@@ -24,8 +24,8 @@ LEAST, MOST = 1, 20
 """Repetitions of one case in one pass, beyond the first."""
 PASSES = 2
 """Over all cases of a depth: what disturbs one pass is over in the next."""
-LONG = 5.0
-"""Seconds from which a case is not repeated at all."""
+LONG, SLOW = 5.0, 0.3
+"""Seconds from which a case is not repeated at all, and from which it is repeated once."""
 UNKNOWN = float("inf")
 
 
@@ -100,8 +100,8 @@ def _seconds(steps: "_Steps", case: Case, budget: float) -> float:
     """The time of a step in peace: the least."""
     steps.open(case)
     first = steps.timed(case)  # touches pages, builds graphs
-    if first > LONG:
-        return first
+    if first > SLOW:
+        return first if first > LONG else min(first, steps.timed(case))
     seconds = [steps.timed(case) for _ in range(LEAST)]
     while len(seconds) < MOST and sum(seconds) < budget:
         seconds.append(steps.timed(case))

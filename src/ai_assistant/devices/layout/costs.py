@@ -2,8 +2,10 @@
 
 Two stand-ins of a model that differ only in their number of layers are timed with the same steps.
 Their difference is layers and nothing else; the rest is embedding, output and the step itself.
-What looking back at a conversation costs is the difference between steps behind some tokens and
-steps behind none. It is measured for three sizes of step: the kernels have three ways to do it.
+Of a prompt's piece only the last token's logits are wanted, so the last layer leaves out most of
+its feed-forward part: the rest may be less than nothing. What looking back at a conversation costs
+is the difference between steps behind some tokens and steps behind none. It is measured for three
+sizes of step: the kernels have three ways to do it.
 """
 
 from bisect import bisect_left
@@ -12,7 +14,7 @@ import msgspec
 
 from ai_assistant.protocol.layout import Case, TrialReport
 
-STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 512, 2048)
+STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2048)
 """Tokens of the steps that are timed, as far as the chunk goes."""
 DEPTHS = (512, 2048)
 """Tokens before the steps that show what attention costs."""
@@ -20,6 +22,8 @@ FEW = 16
 """Tokens of a step in which several streams write."""
 TILE = 64
 """From so many tokens in a step on, attention works in tiles and costs less per token."""
+PIECE = 128
+"""Tokens of the deep steps of a processor, where each further one costs the same."""
 ENOUGH = 4
 """Layers whose attention stands out from what is outside of them."""
 CACHE = 192 << 20
@@ -40,7 +44,7 @@ class Curve(msgspec.Struct, frozen=True):
         first, second = self.tokens[right - 1], self.tokens[right]
         share = (tokens - first) / (second - first)
         line = self.seconds[right - 1] * (1 - share) + self.seconds[right] * share
-        return max(line, 0.0)
+        return max(line, min(0.0, *self.seconds))
 
 
 FREE = Curve((1,), (0.0,))
@@ -67,7 +71,9 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
     layer: Curve
     outside: Curve
-    """All that is not in the layers."""
+    """All that is not in the layers, of a step that wants the logits of one token."""
+    rows: float = 0.0
+    """Seconds for each further token whose logits are wanted."""
     attention: Attention
     compute_bytes: int
     """Working memory of the largest step."""
@@ -75,23 +81,42 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What the device's driver and its libraries took besides."""
 
 
-def cases(chunk: int, context: int = 0, *, deep: bool = True) -> tuple[Case, ...]:
-    """The steps to be timed; one of two stand-ins needs none that are `deep`."""
+def cases(
+    chunk: int, context: int = 0, *, deep: bool = True, straight: bool = False
+) -> tuple[Case, ...]:
+    """The steps to be timed; one of two stand-ins needs none that are `deep`.
+
+    `straight`: on a processor looking back costs the same for each token before, so that one depth
+    tells more than two whose difference is small.
+    """
     flat = [Case(tokens) for tokens in STEPS if tokens <= chunk]
     if not deep:
         return tuple(flat)
     depths = [one for one in DEPTHS if not context or one + chunk <= context]
-    most = min(chunk, 512)
-    sizes = sorted({1, min(FEW, most), most})
-    found = [*flat, *(Case(tokens, depth) for depth in depths for tokens in sizes)]
+    most = min(chunk, PIECE if straight else 512)
+    few = min(FEW, most)
+    sizes = sorted({1, few, most})
+    if straight and depths:
+        deepest = min(max(DEPTHS), context - chunk) if context else max(DEPTHS)
+        found = [*flat, *(Case(tokens, deepest) for tokens in sizes)]
+    else:
+        found = [*flat, *(Case(tokens, depth) for depth in depths for tokens in sizes)]
     if depths and most >= FEW:
-        found.append(Case(FEW, depths[0], FEW))
+        found += [Case(FEW, 0, FEW), Case(FEW, depths[0], FEW)]
     return tuple(found)
 
 
-def deep_one(layers: tuple[int, int]) -> int:
-    """Which of two stand-ins shows what looking back costs: the quicker one, if it has enough."""
-    return layers[0] if layers[0] >= ENOUGH else layers[1]
+def deep_one(layers: tuple[int, int], sizes: list[int]) -> int:
+    """Which of two stand-ins shows what looking back costs: the quicker one, if it has enough
+    layers, and such as no cache holds."""
+    enough = layers[0] >= ENOUGH and sum(sizes[: layers[0]]) >= CACHE // 2
+    return layers[0] if enough else layers[1]
+
+
+def small(sizes: list[int]) -> bool:
+    """Whether all layers together find room in a large cache: how quick they are depends on who
+    else uses it at the moment, more than that of other models."""
+    return sum(sizes) < CACHE
 
 
 def stand_ins(sizes: list[int]) -> tuple[int, int]:
@@ -114,47 +139,79 @@ def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device
     """From the trials of two stand-ins with so many layers; `device` as in `TrialReport.memory`."""
     less, more = flat(short), flat(long)
     steps = sorted(less)
-    each = [max(more[n] - less[n], 0.0) / (layers[1] - layers[0]) for n in steps]
-    rest = [max(less[n] - layers[0] * layer, 0.0) for n, layer in zip(steps, each, strict=True)]
+    parts = [_parted(less[n], more[n], layers, n) for n in steps]
+    deep, count = (short, layers[0]) if _deep(short) else (long, layers[1])
     return Costs(
-        layer=Curve(tuple(steps), tuple(each)),
-        outside=Curve(tuple(steps), tuple(rest)),
-        attention=_attention(*((short, layers[0]) if _deep(short) else (long, layers[1]))),
+        layer=Curve(tuple(steps), tuple(layer for layer, _ in parts)),
+        outside=Curve(tuple(steps), tuple(rest for _, rest in parts)),
+        rows=_rows(deep),
+        attention=_attention(deep, count, straight=device == "CPU"),
         compute_bytes=long.memory.get(f"compute/{device}", 0),
         other_bytes=_others(long, device),
     )
+
+
+def _parted(less: float, more: float, layers: tuple[int, int], tokens: int) -> tuple[float, float]:
+    """Seconds of a layer and of the rest, from those of two stand-ins."""
+    less = min(less, more)  # Others only ever make a step slower.
+    layer = (more - less) / (layers[1] - layers[0])
+    rest = less - layers[0] * layer
+    whole = tokens == 1  # else the last layer leaves out what is at most all of it
+    if rest < (0.0 if whole else -layer):
+        # No model is like that. The longer one is nearer to it, and no cache holds it.
+        layer = more / layers[1] if whole or layers[1] == 1 else more / (layers[1] - 1)
+        rest = more - layers[1] * layer
+    return layer, rest
+
+
+def _rows(report: TrialReport) -> float:
+    """What streams cost beside one sequence of as many tokens, behind none."""
+    times, shallow = {one.case: one.seconds for one in report.times}, flat(report)
+    found = next((case for case in times if case.streams > 1 and not case.depth), None)
+    if found is None:
+        return 0.0
+    return max(times[found] - shallow[found.tokens], 0.0) / (found.streams - 1)
 
 
 def _deep(report: TrialReport) -> bool:
     return any(one.case.depth for one in report.times)
 
 
-def _attention(report: TrialReport, layers: int) -> Attention:
+def _attention(report: TrialReport, layers: int, *, straight: bool) -> Attention:
     """What steps behind some tokens cost more than the same steps behind none."""
     times, shallow = {one.case: one.seconds for one in report.times}, flat(report)
 
     def more(tokens: int) -> Curve:
-        deep = sorted((case.depth, seconds) for case, seconds in times.items()
-                      if case.tokens == tokens and case.depth and case.streams == 1)  # fmt: skip
-        if not deep:
-            return FREE
-        points = [(0, 0.0)]
-        for depth, seconds in deep:
-            extra = max(seconds - shallow[tokens], 0.0) / tokens / layers
-            points.append((depth, max(extra, points[-1][1])))
-        return Curve(*zip(*points, strict=True))
+        points = [(case.depth, (seconds - shallow[tokens]) / tokens / layers)
+                  for case, seconds in times.items()
+                  if case.tokens == tokens and case.depth and case.streams == 1]  # fmt: skip
+        return _rising(sorted(points), straight=straight)
 
     sizes = {case.tokens for case in times if case.depth}
     found = Attention(
         single=more(1), few=more(FEW if FEW in sizes else 1), many=more(max(sizes, default=1))
     )
-    crowd = next((case for case in times if case.streams > 1), None)
+    crowd = next((case for case in times if case.streams > 1 and case.depth), None)
     if crowd is None:
         return found
-    extra = (times[crowd] - shallow[crowd.tokens]) / crowd.tokens / layers
+    alone = shallow[crowd.tokens] + _rows(report) * (crowd.streams - 1)
+    extra = (times[crowd] - alone) / crowd.tokens / layers
     foreign = crowd.depth * (crowd.streams - 1)
     others = max(extra - found.few.at(crowd.depth), 0.0) / foreign
     return msgspec.structs.replace(found, others=others)
+
+
+def _rising(points: list[tuple[int, float]], *, straight: bool) -> Curve:
+    """From nothing through the points, never falling; or a straight line as near as can be."""
+    if not points:
+        return FREE
+    if straight:
+        slope = sum(d * more for d, more in points) / sum(d * d for d, _ in points)
+        return Curve((0, points[-1][0]), (0.0, max(slope, 0.0) * points[-1][0]))
+    found = [(0, 0.0)]
+    for depth, extra in points:
+        found.append((depth, max(extra, found[-1][1])))
+    return Curve(*zip(*found, strict=True))
 
 
 def _others(report: TrialReport, device: str) -> int:

@@ -1,6 +1,7 @@
 """The speed of one layout, term by term.
 
-    step(n, depth) = outside(n) + CPU layers x layer_cpu(n) + GPU layers x layer_gpu(n)
+    step(n, depth) = outside(n) + further rows of logits x row
+                     + CPU layers x layer_cpu(n) + GPU layers x layer_gpu(n)
                      + layers whose feed-forward part stays in main memory x layer_mixed(n)
                      + n x layers x attention(n, depth) + crossing(n) where layers are on both
     TTFT           = the prompt's steps, one after the other, at growing depth
@@ -149,7 +150,7 @@ def step(
         cpu_layers=factors.cpu_layers * where.cpu * cpu.layer.at(tokens),
         gpu_layers=factors.gpu_layers * whole,
         mixed_layers=factors.mixed_layers * parted,
-        outside=factors.outside * last.outside.at(tokens),
+        outside=factors.outside * (last.outside.at(tokens) + last.rows * (streams - 1)),
         attention=factors.attention * tokens * looking,
         crossing=factors.crossing * crossing,
     )

@@ -11,7 +11,7 @@ WORDS = {
     "cpu_layers": "layers on the processor",
     "gpu_layers": "layers on the GPU",
     "mixed_layers": "layers on both: the feed-forward part in main memory",
-    "outside": "embedding, output and the step itself",
+    "outside": "embedding, output, the step itself; less what the last layer leaves out",
     "attention": "looking back at the conversation",
     "crossing": "from one device to the other",
 }
