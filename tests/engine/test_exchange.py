@@ -5,7 +5,7 @@ import queue
 import struct
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,11 @@ from ai_assistant.protocol.blocks import (
     Weighed,
 )
 from ai_assistant.protocol.frames import AskBlocks
+from ai_assistant.store.models import starter_path
 
 PROMPT = "<|im_start|>user\n" + "Bread, tea and a b\u00f6at. " * 90 + "<|im_end|>\n"
 NUMBERS = itertools.count()
+Lent = tuple[Offered, list[Part]]
 
 
 def asked(bench: Bench, ask: BlocksAsk) -> list[BlocksAnswer]:
@@ -61,7 +63,7 @@ def running(bench: Bench) -> Bench:
     return bench
 
 
-def blocks_of(bench: Bench) -> tuple[Offered, list[Part]]:
+def blocks_of(bench: Bench) -> Lent:
     """All that a running answer's engine gives out, each block with its text."""
     (offered,) = asked(bench, TellBlocks("giver"))
     assert isinstance(offered, Offered)
@@ -71,6 +73,14 @@ def blocks_of(bench: Bench) -> tuple[Offered, list[Part]]:
         head = Head(offered=offered.first(index + 1), block=slices[0].head.block)
         parts.append(Part(head, b"".join(one.payload for one in slices)))
     return offered, parts
+
+
+@pytest.fixture(scope="module")
+def lent(starter: Model) -> Iterator[Lent]:
+    """What an engine gives out, for tests of whoever takes it."""
+    giver = Bench(starter, starter_path(), threads=1, threads_batch=1)
+    yield blocks_of(running(giver))
+    giver.close()
 
 
 def cached(bench: Bench, tenant: str) -> int:
@@ -99,10 +109,8 @@ def test_blocks_of_another_engine_are_used_and_change_nothing(bench: MakeBench) 
     assert cached(taker, "bob") == 0, "they are of the tenant that brought them"
 
 
-def test_a_block_is_kept_only_behind_the_one_before_it(bench: MakeBench) -> None:
-    giver, taker = running(bench()), bench()
-    _, parts = blocks_of(giver)
-    (said,) = asked(taker, TakeBlock(parts[1], ""))
+def test_a_block_is_kept_only_behind_the_one_before_it(bench: MakeBench, lent: Lent) -> None:
+    (said,) = asked(bench(), TakeBlock(lent[1][1], ""))
     assert said == Refused("the block before it is not here")
 
 
@@ -148,11 +156,10 @@ WRONG: dict[str, tuple[Callable[[State], State], str]] = {
 
 @pytest.mark.parametrize(("change", "why"), WRONG.values(), ids=WRONG.keys())
 def test_a_state_that_is_none_never_reaches_the_kernels(
-    bench: MakeBench, change: Callable[[State], State], why: str
+    bench: MakeBench, lent: Lent, change: Callable[[State], State], why: str
 ) -> None:
-    giver, taker = running(bench()), bench()
-    _, (part, *_rest) = blocks_of(giver)
-    (said,) = asked(taker, TakeBlock(changed(part, change), ""))
+    taker = bench()
+    (said,) = asked(taker, TakeBlock(changed(lent[1][0], change), ""))
     assert isinstance(said, Refused)
     assert why in said.why
     assert not len(taker.engine._residence.tiers.warm)
@@ -162,28 +169,22 @@ FOREIGN: dict[str, tuple[dict[str, object], str]] = {
     "another model": ({"model": "ab" * 16}, "another model file"),
     "another type of cache": ({"fits": "ab" * 16}, "another type of KV cache"),
     "other cuts": ({"cuts": (1,) * BLOCK}, "cuts"),
-    "no token": ({"text": b"\xff" * BLOCK, "cuts": (1,) * 255 + (1,)}, ""),
+    "half a block": ({"text": b"a" * 128, "cuts": (1,) * 128}, "cuts"),
+    "no tokens": ({"text": b"\xe2\x82" * BLOCK, "cuts": (2,) * BLOCK}, "no such token"),
 }
 
 
 @pytest.mark.parametrize(("fields", "why"), FOREIGN.values(), ids=FOREIGN.keys())
 def test_an_offer_that_does_not_fit_is_refused(
-    bench: MakeBench, fields: dict[str, object], why: str
+    bench: MakeBench, lent: Lent, fields: dict[str, object], why: str
 ) -> None:
-    giver, taker = running(bench()), bench()
-    offered = structs.replace(blocks_of(giver)[0].first(1), **fields)
-    if why:
-        (said,) = asked(taker, WeighBlocks(offered, ""))
-        assert isinstance(said, Refused)
-        assert why in said.why
-    else:  # bytes that are tokens of their own: known, and nobody's prompt
-        (said,) = asked(taker, WeighBlocks(offered, ""))
-        assert isinstance(said, Refused | Weighed)
+    (said,) = asked(bench(), WeighBlocks(structs.replace(lent[0].first(1), **fields), ""))
+    assert isinstance(said, Refused)
+    assert why in said.why
 
 
-def test_an_engine_with_another_type_of_cache_refuses(bench: MakeBench) -> None:
-    offered, _ = blocks_of(running(bench()))
-    (said,) = asked(bench(kv_type="q8_0"), WeighBlocks(offered, ""))
+def test_an_engine_with_another_type_of_cache_refuses(bench: MakeBench, lent: Lent) -> None:
+    (said,) = asked(bench(kv_type="q8_0"), WeighBlocks(lent[0], ""))
     assert said == Refused("they are of other kernels or another type of KV cache")
 
 
