@@ -66,8 +66,10 @@ def state(server: Server) -> dict[str, Any]:
 
 def timed(path: Path, data: Path) -> None:
     """Times the model's layers, as an owner would: the node finds what was measured."""
-    setting = f"AI_ASSISTANT_DATA_DIR={data}"
-    subprocess.run(("env", setting, sys.executable, "-m", "ai_assistant", "plan", path), check=True)
+    settings = (f"AI_ASSISTANT_DATA_DIR={data}", "AI_ASSISTANT_ENGINE_KV_TYPE=f16")
+    subprocess.run(
+        ("env", *settings, sys.executable, "-m", "ai_assistant", "plan", path), check=True
+    )
 
 
 async def stream(
