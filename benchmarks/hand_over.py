@@ -17,7 +17,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 from benchmarks import node
@@ -30,7 +30,7 @@ WORDS = ("boat", "river", "stone", "bread", "winter", "lamp", "garden", "paper",
 
 
 @contextlib.asynccontextmanager
-async def proxy(port: int, rate: float, hidden: bytes) -> AsyncIterator[int]:
+async def proxy(port: int, rate: float, hidden: bytes) -> AsyncGenerator[int]:
     """The port of a proxy; requests to the hidden path meet a path that nobody knows."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
@@ -46,7 +46,8 @@ async def proxy(port: int, rate: float, hidden: bytes) -> AsyncIterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, out = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, out, True), pump(there, writer, False))
+        with contextlib.suppress(asyncio.CancelledError):  # the end of the measurement
+            await asyncio.gather(pump(reader, out, True), pump(there, writer, False))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 14)
     async with server:
@@ -54,7 +55,7 @@ async def proxy(port: int, rate: float, hidden: bytes) -> AsyncIterator[int]:
 
 
 @contextlib.contextmanager
-def speaking(model: Path, port: int) -> Iterator[Server]:
+def speaking(model: Path, port: int) -> Generator[Server]:
     """A node that may hand answers of its model to the one at that port."""
     with node.data_folder() as folder:
         (folder / "config.toml").touch()

@@ -68,7 +68,11 @@ class Carrying:
                     blocks = taker.blocks(heir.candidate.name, identity, request.tenant)
                     await _Transfer(offered, blocks, heir.candidate.name, begun).run(parts)
         except TimeoutError:
-            log.warning("KV blocks: %s did not give them in time", self._leaving.candidate.name)
+            log.warning(
+                "KV blocks: %s did not say in time what there is, or %s what it wants",
+                self._leaving.candidate.name,
+                heir.candidate.name,
+            )
         except AssistantError as error:
             log.warning("KV blocks do not go to %s: %s", heir.candidate.name, error.message)
 

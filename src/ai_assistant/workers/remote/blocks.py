@@ -25,6 +25,8 @@ PATH = "/admin/kv-blocks"
 _SECONDS = 30.0
 """For one call; whoever compares with computing is less patient."""
 _SMOOTH = 0.5
+_QUICKEST = 1e9
+"""Tokens a second that no node computes."""
 _TELLING = 0.05
 """Seconds: a call that was given up sooner says nothing of the link."""
 
@@ -88,9 +90,12 @@ class NodeBlocks:
         """What the node's engine says to an offer; raises what it refuses."""
         body = await self._tell(Part(Head(offered=offered)))
         try:
-            return msgspec.json.decode(body, type=Weighed)
+            weighed = msgspec.json.decode(body, type=Weighed)
         except msgspec.DecodeError:
-            raise MalformedAnswer(f"{self._target.provider} does not tell what it has.") from None
+            weighed = None
+        if weighed is None or weighed.known < 0 or not 0 <= weighed.prefill < _QUICKEST:
+            raise MalformedAnswer(f"{self._target.provider} does not tell what it has.")
+        return weighed
 
     async def take(self, part: Part) -> None:
         """Send it a block; raises why it is not kept."""
