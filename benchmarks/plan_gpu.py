@@ -21,7 +21,7 @@ from msgspec import structs
 from ai_assistant.devices.child import ask_kernels
 from ai_assistant.devices.facts import read_cpu, read_memory
 from ai_assistant.devices.gpus import Gpu, read_gpus
-from ai_assistant.devices.layout.predict import Bench, Layout
+from ai_assistant.devices.layout.predict import TERMS, Bench, Layout, step
 from ai_assistant.devices.layout.room import Limits, memory
 from ai_assistant.devices.layout.room import measured as needs_of
 from ai_assistant.devices.layout.search import Wanted, best, reading
@@ -95,7 +95,16 @@ class Round:
         steps = "  ".join(f"{1e3 * a:.4g}/{1e3 * b:.4g}" for a, b in zip(said, found, strict=True))
         name = name or f"{where(self.anatomy, layout)}, pieces of {layout.chunk}"
         print(f"{self.model}: {name}; predicted/measured ms: {steps}", flush=True)
+        print(f"  parts of the last: {self._parts(layout)}", flush=True)
         return one
+
+    def _parts(self, layout: Layout) -> str:
+        """What a step of the batches is predicted to be made of, in milliseconds."""
+        turn = LONG["batch"]
+        terms = step(
+            self.anatomy, self.bench, layout, turn.streams, turn.prompt, streams=turn.streams
+        )
+        return "  ".join(f"{name} {1e3 * getattr(terms, name):.3g}" for name in TERMS)
 
     def layout(self, gpu_layers: int, **others: int) -> Layout:
         """With the machine's threads."""
