@@ -69,11 +69,54 @@ def test_costs_of_a_layer_come_from_the_difference_of_two_stand_ins() -> None:
     assert costs(truth.report(4), truth.report(12), (4, 12), "CUDA0").other_bytes == 100
 
 
+def test_what_the_last_layer_leaves_out_is_not_counted_for_every_model_size() -> None:
+    def report(layers: int) -> TrialReport:
+        """A prompt's last layer computes a tenth: its attention, and the rest for one token."""
+        times = (Timed(Case(1), layers * 1e-3), Timed(Case(512), 512e-3 * (layers - 0.9)))
+        return TrialReport(times=times)
+
+    found = costs(report(2), report(6), (2, 6), "CPU")
+    assert 24 * found.layer.at(512) + found.outside.at(512) == pytest.approx(512e-3 * 23.1)
+    assert 24 * found.layer.at(1) + found.outside.at(1) == pytest.approx(24e-3)
+
+
+def test_stand_in_that_a_cache_holds_does_not_make_layers_dear() -> None:
+    def report(seconds: float) -> TrialReport:
+        return TrialReport(times=(Timed(Case(1), seconds), Timed(Case(64), 10 * seconds)))
+
+    found = costs(report(1e-3), report(5e-3), (5, 10), "CPU")
+    for tokens, seconds in ((1, 5e-3), (64, 50e-3)):
+        assert 10 * found.layer.at(tokens) + found.outside.at(tokens) == pytest.approx(seconds)
+    assert found.outside.at(1) == 0
+
+
+def test_rows_of_logits_cost_the_same_at_any_depth() -> None:
+    truth = Truth(3e-3, 5e-3, 1e-6)
+    plain = truth.report(4)
+    rows = [one if one.case.streams == 1 else Timed(one.case, one.seconds + 15 * 7e-3)
+            for one in plain.times]  # fmt: skip
+    found = costs(TrialReport(times=tuple(rows)), truth.report(12), (4, 12), "CPU")
+    assert found.rows == pytest.approx(7e-3)
+    assert found.attention.others == pytest.approx(0, abs=1e-12)
+
+
+def test_looking_back_is_a_straight_line_on_a_processor() -> None:
+    sizes = {case.tokens for case in cases(512, straight=True) if case.depth}
+    assert sizes == {1, 16, 128}
+    times = (Timed(Case(1), 1.0), Timed(Case(1, 512), 1.9), Timed(Case(1, 2048), 3.0))
+    found = costs(
+        TrialReport(times=times), TrialReport(times=(Timed(Case(1), 2.0),)), (1, 2), "CPU"
+    )
+    assert found.attention.at(1, 2048) == pytest.approx(2 * found.attention.at(1, 1024))
+    assert found.attention.at(1, 2048) == pytest.approx(2.0, rel=0.1)
+
+
 def test_noise_never_makes_a_cost_negative() -> None:
     short, long = Truth(3e-3, 5e-3, 0).report(4), Truth(1e-3, 1e-3, 0).report(12)
     found = costs(short, long, (4, 12), "CPU")
     assert found.layer.at(1) >= 0
-    assert found.outside.at(512) >= 0
+    assert found.outside.at(1) >= 0
+    assert found.layer.at(512) + found.outside.at(512) >= 0
     assert found.attention.at(1, 500) >= 0
 
 

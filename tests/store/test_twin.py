@@ -42,6 +42,13 @@ def test_stand_in_runs_and_takes_no_room(tmp_path: Path, layers: int) -> None:
     assert any(name.startswith("compute/") for name in report.memory)
 
 
+def test_stand_in_has_the_models_own_weights_where_that_is_wanted(tmp_path: Path) -> None:
+    twin = tmp_path / "twin.gguf"
+    write_twin(starter_path(), twin, 2, filled=True)
+    model = tensors(starter_path())
+    assert all(data == model[name] for name, data in tensors(twin).items())
+
+
 def test_refusal_has_the_kernels_reason(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="refused"):
         run_trial(Trial(path=str(tmp_path / "nothing.gguf"), cases=(Case(1),)))

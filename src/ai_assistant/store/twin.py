@@ -1,14 +1,15 @@
-"""A stand-in for a model with fewer layers and nothing but zeros in them.
+"""A stand-in for a model with fewer layers: its own first ones, or nothing but zeros.
 
-What a step costs does not depend on the weights' values, and all layers of a kind cost the same. So
-a few layers, timed on this machine, say what the whole model will do, before it is loaded. The file
-is sparse: it takes no room on the disk.
+All layers of a kind cost the same, so a few, timed on this machine, say what the whole model will
+do, before it is loaded. A file of zeros is sparse and takes no room on the disk, but processors are
+up to an eighth quicker with zeros than with other weights.
 
 Mixtures of experts are the exception: which experts a token needs depends on values. So the
 stand-in of one has the model's own norms and routers, and its vectors of the first tokens.
 """
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,13 +20,15 @@ VARIETY = 512
 """Tokens that have vectors of their own in a mixture's stand-in."""
 _ROUTER = ".ffn_gate_inp"
 _ALIGNMENT = 32
+_PIECE = 16 << 20
 _ARRAY = 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of a number of each type."""
 
 
-def write_twin(source: Path, target: Path, layers: int) -> None:
-    """Write a stand-in with the first `layers` layers of the model at `source`.
+def write_twin(source: Path, target: Path, layers: int, *, filled: bool = False) -> None:
+    """Write a stand-in with the first `layers` layers of the model at `source`; `filled`: with
+    their own weights instead of zeros.
 
     Raises `ModelLoadFailed` where the source is no whole header, `OSError` where the disk refuses.
     """
@@ -41,25 +44,30 @@ def write_twin(source: Path, target: Path, layers: int) -> None:
     with part.open("wb") as file:
         file.write(head)
         file.truncate(start + size)
-        if header.of_architecture("expert_count", 0):
-            _fill(
-                file,
-                source,
-                header,
-                [(one, start + at) for one, at in zip(kept, offsets, strict=True)],
-            )
+        places = [(one, start + at) for one, at in zip(kept, offsets, strict=True)]
+        if filled:
+            _fill(file, source, header, places, lambda tensor: tensor.bytes)
+        elif header.of_architecture("expert_count", 0):
+            _fill(file, source, header, places, _telling)
     part.replace(target)
 
 
 def _fill(
-    file: BinaryIO, source: Path, header: GgufHeader, places: list[tuple[TensorInfo, int]]
+    file: BinaryIO,
+    source: Path,
+    header: GgufHeader,
+    places: list[tuple[TensorInfo, int]],
+    wanted: Callable[[TensorInfo], int],
 ) -> None:
-    """What decides which experts are chosen, as it is in the model."""
+    """So many bytes of each tensor, from its start, as they are in the model."""
     with source.open("rb") as original:
         for tensor, place in places:
             original.seek(header.data_start + tensor.offset)
             file.seek(place)
-            file.write(original.read(_telling(tensor)))
+            left = wanted(tensor)
+            while left and (piece := original.read(min(left, _PIECE))):
+                file.write(piece)
+                left -= len(piece)
 
 
 def _telling(tensor: TensorInfo) -> int:

@@ -1,6 +1,7 @@
 """Trials of a model's layers on this machine, in processes of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ AGAIN_SECONDS = 20.0
 """For repetitions of disturbed trials, of one model together."""
 PASSES = 2
 """For models that a cache could hold: their trials take seconds, and vary from one to the next."""
+FILLED = 2 << 30
+"""Bytes of stand-ins that are written to time a model; larger ones are of zeros."""
 DISTURBED = 0.25
 """Cores that others may use while something is timed."""
 _LOOK = 0.05
@@ -160,6 +163,7 @@ class Measuring:
         self._model = model
         self._anatomy = anatomy
         self._sizes = [layer.bytes for layer in anatomy.layers]
+        self._outside = anatomy.embedding.bytes + anatomy.output.bytes
         self._layers = stand_ins(self._sizes)
         self._on_progress = on_progress
         self._stop = stop
@@ -180,12 +184,18 @@ class Measuring:
         with tempfile.TemporaryDirectory(prefix="ai-assistant-twins-") as folder:
             self._folder = Path(folder)
             for count in self._layers:
-                write_twin(self._model, self._file(count), count)
+                write_twin(self._model, self._file(count), count, filled=self._filled(ways))
             bench = self._bench(ways)
             for _ in range(passes - 1):
                 self._again = True
                 bench = self._bench(ways)
         return structs.replace(bench, disturbed=self._disturbed)
+
+    def _filled(self, ways: Ways) -> bool:
+        """Whether the stand-ins have weights of their own: on a processor that tells, and there
+        must be room for them."""
+        need = sum(sum(self._sizes[:count]) + self._outside for count in self._layers)
+        return not ways.gpus and need < min(FILLED, shutil.disk_usage(self._folder).free // 4)
 
     def _file(self, layers: int) -> Path:
         return self._folder / f"{layers}.gguf"
