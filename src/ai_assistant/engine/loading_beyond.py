@@ -23,6 +23,8 @@ class Beyond:
         self._handle = os.open(path, os.O_RDONLY)
         self._windows_small = advice.small_windows(path)
         self._address = advice.mapped_at(path)
+        if self._address is not None:
+            advice.large_pages(self._address, os.fstat(self._handle).st_size)
         self._keep()
         self._stream = Stream(self.division, Pages(self._bring, self._drop))
         self.watch = Watch(layers, self._stream.reach, self._stream.leave)

@@ -12,7 +12,7 @@ import psutil
 
 from ai_assistant.engine import readahead_advice as advice
 
-READERS = 8
+READERS = 4
 CHUNK = 8 << 20
 RESERVE = 512 << 20
 """Bytes of memory that a read in the background leaves unused."""

@@ -116,15 +116,18 @@ class Mapping:
         """Raises `OSError`."""
         self._handle = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self._handle).st_size
-        self._windows_small = small_windows(path)
         self._address: int | None = None
         if sys.platform == "linux" and self.size:
             address = _C.mmap(None, self.size, _PROT_READ, _MAP_SHARED, self._handle, 0)
             self._address = None if address in (None, ctypes.c_void_p(-1).value) else address
+        # Then Linux reads pieces of 2 MiB into huge pages, from several threads too, whatever the
+        # disk's readahead is: quicker to read, to map and, as weights, to compute with.
+        large = self._address is not None and large_pages(self._address, self.size)
+        self._fetches = not large and small_windows(path)
 
     def bring(self, start: int, length: int) -> None:
         """Return when this part (from a page on) is in the page cache."""
-        if self._windows_small or self._address is None:
+        if self._fetches or self._address is None:
             fetch(self._handle, start, length)
         if self._address is not None and map_in(self._address + start, length):
             map_out(self._address + start, length)
