@@ -31,7 +31,7 @@ from ai_assistant.protocol.errors import NotFound
 KEYS = ("owner", "student class=batch", "guest name=guest models=starter", "other")
 PATH = "/admin/kv-blocks"
 ROOM = 10_000
-OFFERED = Offered(model="m", fits="f", text=b"abcd", cuts=(1, 3), blocks=2, block_bytes=9)
+OFFERED = Offered(model="m", fits="f", text=b"abcd", cuts=(1, 3), block_tokens=1, block_bytes=9)
 
 
 def block(payload: bytes = b"state", index: int = 1) -> Part:
@@ -153,7 +153,9 @@ def test_without_the_ticket_or_the_key_there_are_none(key: str, ticket: str) -> 
 def part_of(cuts: list[int], index: int, payload: bytes, model: str) -> Part:
     """Any part that makes sense to the format."""
     text = b"\xff" * sum(cuts)
-    offered = Offered(model="m", fits="f", text=text, cuts=tuple(cuts), blocks=1, block_bytes=1)
+    offered = Offered(
+        model="m", fits="f", text=text, cuts=tuple(cuts), block_tokens=7, block_bytes=1
+    )
     head = BlockHead(index=index, codec=1, word=2, raw=9, checksum=zlib.crc32(payload))
     told = Head(model=model, offered=offered if cuts else None, block=head if payload else None)
     return Part(told, payload)
@@ -195,13 +197,11 @@ def test_no_bytes_crash_the_reader(data: bytes) -> None:
 
 
 @given(st.lists(st.integers(-2, 40), max_size=8), st.integers(-1, 9), st.integers(-2, 200))
-def test_figures_that_cannot_be_right_are_refused(cuts: list[int], blocks: int, size: int) -> None:
+def test_figures_that_cannot_be_right_are_refused(cuts: list[int], count: int, size: int) -> None:
     offered = structs.replace(
-        OFFERED, cuts=tuple(cuts), blocks=blocks, text=b"x" * max(size, 0), block_bytes=size
+        OFFERED, cuts=tuple(cuts), block_tokens=count, text=b"x" * max(size, 0), block_bytes=size
     )
-    right = (
-        blocks > 0 and cuts and len(cuts) % blocks == 0 and min(cuts) > 0 and sum(cuts) == size > 0
-    )
+    right = count > 0 and cuts and min(cuts) > 0 and sum(cuts) == size > 0
     body = pack_part(Part(Head(offered=offered)))
     if right:
         assert read_part(body).head.offered == offered

@@ -26,7 +26,7 @@ from ai_assistant.scheduler.candidates import Candidate
 from ai_assistant.scheduler.turn import Turn
 
 LAN = Prospect(
-    blocks=16, block_tokens=256, block_bytes=3_000_000, prefill=200.0, link=1e8, room=1 << 29
+    tokens=16 * 256, block_tokens=256, block_bytes=3_000_000, prefill=200.0, link=1e8, room=1 << 29
 )
 
 
@@ -38,7 +38,7 @@ LAN = Prospect(
         ({"link": 2e6}, "sending is predicted to take longer"),
         ({"prefill": 20_000.0, "link": 1e8}, "sending is predicted to take longer"),
         ({"prefill": 0.0}, "how quickly it computes is not known yet"),
-        ({"blocks": 0}, "it has them all"),
+        ({"tokens": 0}, "it has them all"),
         ({"room": 2_999_999}, "it has no room for a block"),
     ],
 )
@@ -46,12 +46,15 @@ def test_blocks_are_sent_where_that_is_quicker(changes: dict[str, float], why: s
     assert refusal(structs.replace(LAN, **changes)) == why
 
 
-@given(st.integers(1, 500), st.floats(1.0, 1e5), st.lists(st.floats(0.0, 100.0), max_size=500))
+@given(
+    st.integers(1, 500 * 256), st.floats(1.0, 1e5), st.lists(st.floats(0.0, 100.0), max_size=500)
+)
 def test_whoever_gives_up_has_lost_three_per_cent_at_most(
-    blocks: int, prefill: float, seconds: list[float]
+    tokens: int, prefill: float, seconds: list[float]
 ) -> None:
     """However long each block takes."""
-    prospect = structs.replace(LAN, blocks=blocks, prefill=prefill)
+    prospect = structs.replace(LAN, tokens=tokens, prefill=prefill)
+    blocks = -(-tokens // prospect.block_tokens)
     now, arrived = 0.0, 0
     for taken in seconds[:blocks]:
         until = patience(prospect, arrived)
@@ -59,7 +62,7 @@ def test_whoever_gives_up_has_lost_three_per_cent_at_most(
             now = max(now, until)
             break
         now, arrived = now + taken, arrived + 1
-    rest = (blocks - arrived) * prospect.block_seconds
+    rest = max(tokens - arrived * prospect.block_tokens, 0) / prefill
     assert now + rest <= prospect.computing * (1 + MOST_LATER) * (1 + 1e-9)
 
 
@@ -78,7 +81,12 @@ class ScriptedBlocks:
         self.taken: list[Part] = []
         self.link = 0.0
         self.offered = Offered(
-            model="m", fits="f", text=text.encode(), cuts=(1,) * len(text), blocks=4, block_bytes=9
+            model="m",
+            fits="f",
+            text=text.encode(),
+            cuts=(1,) * len(text),
+            block_tokens=-(-len(text) // 4),
+            block_bytes=9,
         )
 
     async def give(self, ticket: str) -> AsyncGenerator[Part, None]:

@@ -16,7 +16,7 @@ _FIXED = struct.Struct("<8sIQI")
 FIXED = _FIXED.size
 MOST_HEAD = 16 << 20
 MOST_PAYLOAD = 1 << 30
-MOST_BLOCKS = 1 << 16
+MOST_BLOCKS, MOST_TOKENS = 1 << 16, 1 << 24
 
 
 class BadPart(Exception):
@@ -24,7 +24,8 @@ class BadPart(Exception):
 
 
 class Offered(msgspec.Struct, frozen=True, kw_only=True, tag="offered"):
-    """The finished blocks of a sequence, and the text that they stand for, from its beginning."""
+    """The blocks of a sequence as far as it is computed, and the text that they stand for, from its
+    beginning. The last one may be shorter."""
 
     model: str
     """The digest of the model's file."""
@@ -34,14 +35,19 @@ class Offered(msgspec.Struct, frozen=True, kw_only=True, tag="offered"):
     """Names of control tokens included; it may end within a character."""
     cuts: tuple[int, ...]
     """The length of each token, in bytes."""
-    blocks: int
+    block_tokens: int
     block_bytes: int
-    """Of a block's state, about, before it is packed."""
+    """Of a whole block's state, about, before it is packed."""
+
+    @property
+    def blocks(self) -> int:
+        """How many, the last one included."""
+        return -(-len(self.cuts) // self.block_tokens)
 
     def first(self, blocks: int) -> "Offered":
         """The same of the first blocks only."""
-        cuts = self.cuts[: len(self.cuts) // self.blocks * blocks]
-        return structs.replace(self, text=self.text[: sum(cuts)], cuts=cuts, blocks=blocks)
+        cuts = self.cuts[: self.block_tokens * blocks]
+        return structs.replace(self, text=self.text[: sum(cuts)], cuts=cuts)
 
 
 class BlockHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +111,8 @@ class SaveBlock(msgspec.Struct, frozen=True, tag="save"):
 
     request_id: str
     index: int
+    tokens: int = 0
+    """Of the sequence, as offered: the last block ends with them. 0: this is a whole one."""
 
 
 class WeighBlocks(msgspec.Struct, frozen=True, tag="weigh"):
@@ -224,9 +232,8 @@ def _head(data: bytes, checksum: int, payload: int) -> Head:
 def is_sound(offered: Offered) -> bool:
     """Whether the cuts fit the text, and whole blocks."""
     return (
-        0 < offered.blocks <= MOST_BLOCKS
-        and len(offered.cuts) > 0
-        and len(offered.cuts) % offered.blocks == 0
+        0 < len(offered.cuts) <= MOST_TOKENS
+        and 0 < offered.block_tokens <= MOST_TOKENS
         and min(offered.cuts) > 0
         and sum(offered.cuts) == len(offered.text)
         and 0 < offered.block_bytes <= MOST_PAYLOAD

@@ -65,22 +65,25 @@ class LocalBlocks:
         telling = asyncio.create_task(
             self._answers.about_blocks(self._order(TellBlocks(request_id)))
         )
-        saving = deque(self._saving(request_id, index) for index in range(AHEAD))
+        saving = deque([self._saving(SaveBlock(request_id, 0))])
         try:
             (offered,) = await telling
             if not isinstance(offered, Offered):
                 return
             yield Part(Head(offered=offered))
-            for index in range(offered.blocks):
-                saving.append(self._saving(request_id, index + AHEAD))
+            tokens, asked = len(offered.cuts), 1
+            while saving:
+                while asked < offered.blocks and len(saving) <= AHEAD:
+                    saving.append(self._saving(SaveBlock(request_id, asked, tokens)))
+                    asked += 1
                 yield _joined(await saving.popleft())
         finally:
             for task in (telling, *saving):
                 task.cancel()
             await asyncio.gather(telling, *saving, return_exceptions=True)
 
-    def _saving(self, request_id: str, index: int) -> "asyncio.Task[list[_Said]]":
-        return asyncio.create_task(self._ask(SaveBlock(request_id, index)))
+    def _saving(self, ask: SaveBlock) -> "asyncio.Task[list[_Said]]":
+        return asyncio.create_task(self._ask(ask))
 
     async def weigh(self, offered: Offered, tenant: str) -> Weighed:
         """What the engine says to an offer."""

@@ -2,7 +2,6 @@
 
 import queue
 import threading
-from array import array
 from collections.abc import Callable
 
 from ai_assistant.engine.channel import Arrival, Reports
@@ -22,7 +21,7 @@ from ai_assistant.protocol.blocks import (
 )
 from ai_assistant.protocol.frames import AskBlocks, BlocksSaid, EnginePlan
 
-_GONE = Refused("the answer has no finished blocks in the context")
+_GONE = Refused("the answer has no such blocks in the context")
 
 
 class Exchange:
@@ -46,8 +45,8 @@ class Exchange:
         match order.ask:
             case TellBlocks(request_id):
                 self._tell(order.ask_id, request_id, plan, parts)
-            case SaveBlock(request_id, index):
-                self._save(order.ask_id, request_id, index, plan, parts)
+            case SaveBlock():
+                self._save(order.ask_id, order.ask, plan, parts)
             case WeighBlocks() | TakeBlock():
                 ask, layers = order.ask, parts.context.layers
                 self._do(order.ask_id, lambda: self._check(order.ask_id, ask, plan, layers))
@@ -66,20 +65,20 @@ class Exchange:
         if sequence is None:
             self._say(ask_id, _GONE)
             return
-        tokens: array[int] = sequence.tokens[: giving.finished(sequence) * BLOCK]
+        tokens = giving.known(sequence)
         size = giving.size_of(sequence, parts)
         model, names = self._model, self._names
         self._do(ask_id, lambda: self._say(ask_id, giving.offer(tokens, size, plan, model, names)))
 
-    def _save(
-        self, ask_id: str, request_id: str, index: int, plan: EnginePlan, parts: Parts
-    ) -> None:
-        sequence = giving.holder(parts, request_id) if self._model.shares_prefixes else None
-        if sequence is None or not 0 <= index < giving.finished(sequence):
+    def _save(self, ask_id: str, ask: SaveBlock, plan: EnginePlan, parts: Parts) -> None:
+        sequence = giving.holder(parts, ask.request_id) if self._model.shares_prefixes else None
+        tokens = ask.tokens or (ask.index + 1) * BLOCK
+        there = tokens <= sequence.computed if sequence else False
+        if sequence is None or not there or not 0 <= ask.index * BLOCK < tokens:
             self._say(ask_id, _GONE)
             return
-        state = giving.state_of(sequence, index, parts)
-        self._do(ask_id, lambda: self._send(ask_id, index, state, plan))
+        state = giving.state_of(sequence, ask.index, tokens, parts)
+        self._do(ask_id, lambda: self._send(ask_id, ask.index, state, plan))
 
     # Beside it.
 

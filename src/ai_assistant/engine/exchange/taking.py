@@ -15,7 +15,7 @@ from ai_assistant.engine.identity import layout, weights
 from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.setup import Parts
 from ai_assistant.engine.spelling import Names
-from ai_assistant.kvcache.blocks import BLOCK, Block, BlockId, State, block_names
+from ai_assistant.kvcache.blocks import BLOCK, Block, BlockId, State, block_name, block_names
 from ai_assistant.kvcache.cold.codec import unpack
 from ai_assistant.protocol.blocks import (
     Offered,
@@ -58,7 +58,7 @@ def tokens_of(offered: Offered, plan: EnginePlan, model: Model, names: Names) ->
         raise Unusable("they are of another model file")
     if offered.fits != layout(plan, model):
         raise Unusable("they are of other kernels or another type of KV cache")
-    if not is_sound(offered) or len(offered.cuts) != offered.blocks * BLOCK:
+    if not is_sound(offered) or offered.block_tokens != BLOCK:
         raise Unusable("their cuts do not fit their text")
     if len(offered.cuts) >= plan.context_limit:
         raise Unusable("they are longer than a conversation may be here")
@@ -79,12 +79,12 @@ def state_of(part: Part, plan: EnginePlan, layers: int) -> State:
         raise Unusable("the text does not end with the block")
     if block.raw > plan.warm_bytes:
         raise Unusable("a block is larger than the tier in memory")
+    start = block.index * BLOCK
     try:
         payload = np.frombuffer(part.payload, np.uint8)
         state = unpack(block.codec, block.word, block.raw, payload)
-        check_state(
-            state, start=block.index * BLOCK, count=BLOCK, layers=layers, kv_type=plan.kv_type
-        )
+        count = len(offered.cuts) - start
+        check_state(state, start=start, count=count, layers=layers, kv_type=plan.kv_type)
     except (ValueError, Unsound) as error:
         raise Unusable(str(error)) from None
     return state
@@ -105,21 +105,20 @@ def weigh(checked: Checked, parts: Parts, room: int) -> Weighed:
 def take(checked: Checked, parts: Parts) -> Taken | Refused:
     """Put the block behind those before it; what is known here already stays as it is."""
     assert checked.state is not None
-    tiers, index = parts.residence.tiers, len(checked.tokens) // BLOCK - 1
+    tiers, index = parts.residence.tiers, (len(checked.tokens) - 1) // BLOCK
     if _known(checked, parts) < index:
         return Refused("the block before it is not here")
-    names = _names(checked, parts)
-    if tiers.has(names[index]):
-        return Taken()
-    parent = names[index - 1] if index else parts.cache.root_of(_salt(checked))
     tokens = checked.tokens[index * BLOCK :]
-    block = Block(BlockId(parent, names[index], BLOCK), tokens, checked.state)
-    tiers.put(block, durable=False)
-    return Taken() if tiers.has(names[index]) else Refused("the tier in memory is full")
+    parent = _names(checked, parts)[index - 1] if index else parts.cache.root_of(_salt(checked))
+    name = block_name(parent, tokens)
+    if not tiers.has(name):
+        block = Block(BlockId(parent, name, len(tokens)), tokens, checked.state)
+        tiers.put(block, durable=False)
+    return Taken() if tiers.has(name) else Refused("the tier in memory is full")
 
 
 def _known(checked: Checked, parts: Parts) -> int:
-    """Blocks from the beginning, in the context or in the tiers."""
+    """Whole blocks from the beginning, in the context or in the tiers."""
     hot = parts.cache.match(checked.tokens, _salt(checked)).length // BLOCK
     names = _names(checked, parts)
     here = next((i for i, name in enumerate(names) if not parts.residence.tiers.has(name)), None)

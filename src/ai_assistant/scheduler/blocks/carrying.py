@@ -140,8 +140,8 @@ class _Transfer:
         async with asyncio.timeout(FIRST_SECONDS):
             weighed = await self._to.weigh(self._offered)
         prospect = Prospect(
-            blocks=self._offered.blocks - weighed.known,
-            block_tokens=len(self._offered.cuts) // self._offered.blocks,
+            tokens=len(self._offered.cuts) - weighed.known * self._offered.block_tokens,
+            block_tokens=self._offered.block_tokens,
             block_bytes=self._offered.block_bytes,
             prefill=weighed.prefill,
             link=self._to.link,
@@ -174,14 +174,15 @@ class _Transfer:
     def _tell(self, prospect: Prospect, why: str) -> None:
         """The figures behind the decision, for whoever wonders."""
         log.warning(
-            "KV blocks: %d of %d (%.1f MB) went to %s in %.2f s%s; to compute them: %.2f s at "
-            "%.0f tokens/s; the link: %.1f MB/s",
+            "KV blocks: %d of %d (%.1f MB) went to %s in %.2f s%s; to compute them, %d tokens: "
+            "%.2f s at %.0f tokens/s; the link: %.1f MB/s",
             self._arrived,
-            prospect.blocks,
+            -(-prospect.tokens // prospect.block_tokens),
             self._bytes / 1e6,
             self._name,
             time.monotonic() - self._begun,
             f" ({why})" if why else "",
+            prospect.tokens,
             prospect.computing,
             prospect.prefill,
             self._to.link / 1e6,

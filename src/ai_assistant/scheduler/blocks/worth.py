@@ -9,8 +9,9 @@ MOST_LATER = 0.03
 class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be carried, and how quick both ways are."""
 
-    blocks: int
+    tokens: int
     block_tokens: int
+    """Of a whole block; the last one may be shorter."""
     block_bytes: int
     prefill: float
     """Tokens a second at whoever takes over; 0: not measured."""
@@ -22,17 +23,18 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def computing(self) -> float:
         """Seconds for all of them, computed."""
-        return self.blocks * self.block_seconds
+        return self.tokens / self.prefill if self.prefill else 0.0
 
     @property
     def block_seconds(self) -> float:
-        """Seconds for one, computed."""
+        """Seconds for a whole one, computed."""
         return self.block_tokens / self.prefill if self.prefill else 0.0
 
     @property
     def sending(self) -> float:
         """Seconds for all of them, sent; 0: not known."""
-        return self.blocks * self.block_bytes / self.link if self.link else 0.0
+        size = self.tokens / self.block_tokens * self.block_bytes
+        return size / self.link if self.link else 0.0
 
 
 def refusal(prospect: Prospect) -> str:
@@ -40,7 +42,7 @@ def refusal(prospect: Prospect) -> str:
 
     A link that nobody has measured is tried: `patience` bounds what that costs.
     """
-    if prospect.blocks <= 0:
+    if prospect.tokens <= 0:
         return "it has them all"
     if not prospect.prefill:
         return "how quickly it computes is not known yet"
