@@ -48,9 +48,6 @@ def conversation_of(request: msgspec.Struct, facts: Facts, salt: bytes) -> Conve
 
 
 def _key(salt: bytes, before: bytes, *texts: str) -> bytes:
-    digest = blake2b(before, digest_size=16, key=salt)
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.digest()
+    data = [text.encode("utf-8", "surrogatepass") for text in texts]
+    told = (piece for one in data for piece in (len(one).to_bytes(8, "little"), one))
+    return blake2b(b"".join((before, *told)), digest_size=16, key=salt).digest()

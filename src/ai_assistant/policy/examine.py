@@ -34,7 +34,9 @@ class Examiner:
 
     def __init__(self, rules: RulesFile) -> None:
         self._file = rules
-        self._current = (Rules(), Scanner())
+        # Here, so that the first request need not wait for it.
+        held = rules.current()
+        self._current = (held, scanner_for(held))
 
     def examine(self, request: msgspec.Struct, facts: Facts) -> Examined:
         """Never raises for what the request holds: what cannot be read becomes a label."""

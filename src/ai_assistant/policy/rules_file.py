@@ -1,6 +1,7 @@
 """`policy.toml`: read, checked, and read again when it changes. Problems name their line."""
 
 import hashlib
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -56,9 +57,9 @@ class RulesFile:
 
     def _stamp(self) -> tuple[int, ...]:
         try:
-            folder = self.path.parent
-            files = [self.path, *sorted(folder.glob("*.txt"))]
-            stats = [file.stat() for file in files]
+            with os.scandir(self.path.parent) as found:
+                names = sorted(one.path for one in found if one.name.endswith(".txt"))
+            stats = [os.stat(name) for name in (self.path, *names)]
             return tuple(x for s in stats for x in (s.st_mtime_ns, s.st_size, s.st_ino))
         except OSError:
             return ()

@@ -5,6 +5,7 @@ message before it. Fails closed: a detector that
 raises, or a scan that takes too long, leaves the mark `unchecked`.
 """
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -20,6 +21,7 @@ from ai_assistant.policy.detectors.numbers import runs
 from ai_assistant.policy.detectors.own import Own
 from ai_assistant.policy.detectors.secrets import Secrets
 from ai_assistant.policy.findings import Finding, resolved
+from ai_assistant.policy.seams import Piece, Seams
 from ai_assistant.policy.view import Checked, View
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,13 @@ _CHECKED = frozenset({national_ids.LABEL, cards.LABEL, ibans.LABEL})
 _SEAM = 80
 """Characters on each side of a seam that are looked at again."""
 _REMEMBERED = 32_768
+_SAMPLE = (
+    "Write to ann@mail.example or call +1 (212) 555-0123, 0171 2345678 or 13912345678; the ID "
+    "number is 110105 19900307 2394, her SSN 219-09-9999, NINO QQ 12 34 56 C, NIF 12345678Z, "
+    "card 4111 1111 1111 1111, account DE89 3704 0044 0532 0130 00, MRN 00482913, "
+    "at 192.0.2.17. 身份证号 11010519900307239X，手机 139 1234 5678，护照。"
+)
+"""Something for every detector."""
 
 Detector = Callable[[View], Iterable[Finding]]
 
@@ -92,6 +101,10 @@ class Scanner:
         ]
         self._known: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
         self._remembering = threading.Lock()
+        self._seams = Seams()
+        # What is built at first use is built now. A detector that fails says so at each scan.
+        with contextlib.suppress(Exception):
+            self._search(_SAMPLE, float("inf"), {})
 
     def scan(self, parts: Sequence[Part]) -> Scan:
         """Findings of every part; never raises."""
@@ -99,9 +112,13 @@ class Scanner:
         deadline = self._clock() + self._seconds * max(1.0, size / 100_000)
         try:
             checked: Checked = {}
-            found = [list(self._read(part.text, deadline, checked)) for part in parts]
+            digests = [_digest(part.text) for part in parts]
+            found = [
+                list(self._read(part.text, digest, deadline, checked))
+                for part, digest in zip(parts, digests, strict=True)
+            ]
             for members in _voices(parts):
-                self._read_seams(parts, members, found, deadline, checked)
+                self._read_seams(parts, members, digests, found, deadline, checked)
         except _TimeOut:
             return Scan(((),) * len(parts), "the detectors took too long")
         except Exception as error:  # noqa: BLE001 -- whatever it is, nothing may leave
@@ -109,8 +126,9 @@ class Scanner:
             return Scan(((),) * len(parts), f"a detector failed ({type(error).__name__})")
         return Scan(tuple(resolved(dict.fromkeys(one)) for one in found))
 
-    def _read(self, text: str, deadline: float, checked: Checked) -> tuple[Finding, ...]:
-        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    def _read(
+        self, text: str, key: bytes, deadline: float, checked: Checked
+    ) -> tuple[Finding, ...]:
         with self._remembering:
             if (known := self._known.get(key)) is not None:
                 self._known.move_to_end(key)
@@ -145,29 +163,51 @@ class Scanner:
         self,
         parts: Sequence[Part],
         members: Sequence[int],
+        digests: Sequence[bytes],
         found: list[list[Finding]],
         deadline: float,
         checked: Checked,
     ) -> None:
-        joined = "".join(parts[index].text for index in members)
-        starts: list[int] = []
-        place = 0
-        for index in members:
-            starts.append(place)
-            place += len(parts[index].text)
+        own = [digests[index] for index in members]
+        known = self._seams.find(own)
+        starts, place = _starts(parts, members)
+        # Seams whose stretch ended before the last known text did: nothing behind it counts.
+        before = starts[known.texts] if known.texts < len(starts) else place
+        pieces = [(seam, piece) for seam, piece in known.pieces if seam + _SEAM < before]
+        for _, (position, piece) in pieces:
+            found[members[position]].append(piece)
         seams = [start for start in starts[1:] if 0 < start < place]
-        for seam in dict.fromkeys(seams):
+        new = [seam for seam in dict.fromkeys(seams) if seam + _SEAM >= before]
+        joined = "".join(parts[index].text for index in members) if new else ""
+        for seam in new:
             start, end = max(0, seam - _SEAM), min(place, seam + _SEAM)
+            text = joined[start:end]
             # Read by itself, not as one with its neighbours: it is the same in the next turn.
-            for one in self._read(joined[start:end], deadline, checked):
+            for one in self._read(text, _digest(text), deadline, checked):
                 begun, ended = one.start + start, one.end + start
                 cut = (begun == start > 0) or (ended == end < place)
                 first = bisect_right(seams, begun)
                 if not cut or (first < len(seams) and seams[first] < ended):
-                    pieces = _pieces(one, begun, ended, members, starts, parts)
-                    if not _is_known(pieces, found):
-                        for index, piece in pieces:
-                            found[index].append(piece)
+                    told = _pieces(one, begun, ended, members, starts, parts)
+                    if not _is_known(told, members, found):
+                        for position, piece in told:
+                            found[members[position]].append(piece)
+                            pieces.append((seam, (position, piece)))
+        self._seams.keep(own, tuple(pieces))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _starts(parts: Sequence[Part], members: Sequence[int]) -> tuple[list[int], int]:
+    """Where each text begins in all of them together, and how long that is."""
+    starts: list[int] = []
+    place = 0
+    for index in members:
+        starts.append(place)
+        place += len(parts[index].text)
+    return starts, place
 
 
 def _pieces(
@@ -177,19 +217,22 @@ def _pieces(
     members: Sequence[int],
     starts: Sequence[int],
     parts: Sequence[Part],
-) -> list[tuple[int, Finding]]:
-    """For each part its piece of a finding that lies over seams."""
-    pieces: list[tuple[int, Finding]] = []
+) -> list[Piece]:
+    """For each of the texts, by its position, its piece of a finding that lies over seams."""
+    pieces: list[Piece] = []
     first, last = bisect_right(starts, begun) - 1, bisect_left(starts, ended)
-    for index, start in zip(members[first:last], starts[first:last], strict=True):
+    for position in range(first, last):
+        start = starts[position]
         low = max(begun, start) - start
-        high = min(ended, start + len(parts[index].text)) - start
+        high = min(ended, start + len(parts[members[position]].text)) - start
         if low < high:
-            pieces.append((index, msgspec.structs.replace(one, start=low, end=high)))
+            pieces.append((position, msgspec.structs.replace(one, start=low, end=high)))
     return pieces
 
 
-def _is_known(pieces: Sequence[tuple[int, Finding]], found: Sequence[Sequence[Finding]]) -> bool:
+def _is_known(
+    pieces: Sequence[Piece], members: Sequence[int], found: Sequence[Sequence[Finding]]
+) -> bool:
     """A part holds the whole of it already; the next part's first word only seemed to go on.
 
     A longer number whose check digits are right is no such seeming.
@@ -199,8 +242,8 @@ def _is_known(pieces: Sequence[tuple[int, Finding]], found: Sequence[Sequence[Fi
         and (len(pieces) == 1 or piece.label not in _CHECKED)
         and known.start <= piece.start
         and piece.end <= known.end
-        for index, piece in pieces
-        for known in found[index]
+        for position, piece in pieces
+        for known in found[members[position]]
     )
 
 

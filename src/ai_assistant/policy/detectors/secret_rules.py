@@ -6,8 +6,7 @@
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 
 import msgspec
@@ -50,7 +49,7 @@ class Rule(msgspec.Struct, rename="camel", dict=True):
             (
                 one.regex_target in ("match", "line"),
                 _any_of(one.regexes),
-                _any_of(list(map(escaped, one.stopwords))),
+                _any_of(tuple(map(escaped, one.stopwords))),
             )
             for one in self.allowlists
         )
@@ -73,7 +72,9 @@ def read_rules() -> tuple[Rule, ...]:
     )
 
 
-def _any_of(patterns: Sequence[str]) -> Expression | None:
+@cache
+def _any_of(patterns: tuple[str, ...]) -> Expression | None:
+    """One for all rules: everyone's allow-list is large."""
     return Expression("|".join(f"(?:{one})" for one in patterns)) if patterns else None
 
 

@@ -22,6 +22,38 @@ _BARE = re.compile(r"(?<![A-Za-z0-9+/_=.\-])[A-Za-z0-9+/_\-]{28,200}={0,2}(?![A-
 _LONG = Expression(r"[A-Za-z0-9+/_\-]{28}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _BARE_ENTROPY = 4.2
+_RANDOM = "4fJ9xQz2LrT8vBn6MwYc1HdKs7PgEaU3o5Ri0XtZ"
+_LIKELY = (
+    'For the test use {keyword}_key = "{keyword}_'
+    + _RANDOM
+    + '" ({keyword}: hT7qLw2Zp9Xv, 日本 é); it is 12.5 % of 3,000 at https://user:pa55w0rd@host/path.\n'
+)
+"""A line in which every kind of character stands beside a keyword."""
+
+_FRAMES = (
+    "Deploy it with {0} in the environment, then tell me whether that was 3 times as quick.\n",
+    "First set it in the shell: export TOKEN={0}\nand then start all 12 of the servers again.",
+    "Log in with password: {0} and the user name; its API key is {0}, its secret '{0}'.",
+)
+
+
+def _shapes() -> list[str]:
+    """Of secrets that are met often; none is one."""
+    small, capital = _RANDOM.lower(), _RANDOM.upper()
+    digits = "720615934418" * 2
+    return [
+        "AKIA" + "QZ7RT2LX5VBN3MWY",
+        "ghp_" + _RANDOM[:36],
+        f"xoxb-{digits[:12]}-{digits[:12]}-{_RANDOM[:24]}",
+        f"sk-{_RANDOM[:20]}T3BlbkFJ{_RANDOM[:20]}",
+        f"sk_live_{_RANDOM[:24]}",
+        "AIza" + _RANDOM[:35],
+        f"eyJ{_RANDOM}.eyJ{_RANDOM}.{_RANDOM}",
+        f"glpat-{_RANDOM[:20]}",
+        f"SG.{_RANDOM[:22]}.{_RANDOM}{_RANDOM[:3]}",
+        f"-----BEGIN PRIVATE KEY-----\n{_RANDOM * 4}\n-----END PRIVATE KEY-----",
+        f"the api_key={small} or secret: {capital}",
+    ]
 
 
 class Secrets:
@@ -37,10 +69,20 @@ class Secrets:
         self._present = ExpressionSet(self._keywords, literal=True)
 
     def prepare(self) -> None:
-        """Compile all rules, so that the first texts need not wait for it: 45 ms."""
-        for rules in self._by_keyword.values():
+        """Compile all rules, so that the first texts need not wait for it: 45 ms.
+
+        RE2 builds its machines while it reads: each rule reads a line as it looks for.
+        """
+        for keyword, rules in self._by_keyword.items():
+            line = _LIKELY.format(keyword=keyword).encode()
             for rule in rules:
-                _ = rule.pattern, rule.exceptions
+                for _ in _matches(rule, line):
+                    pass
+                _is_excepted(rule, line, line)
+        texts = [frame.format(shape) for frame in _FRAMES for shape in _shapes()]
+        for text in (_LIKELY.format(keyword="password"), *texts):
+            for _ in self.find(View(text)):
+                pass
 
     def find(self, view: View) -> Iterator[Finding]:
         """Secrets by rule, passwords by the words before them, keys by their randomness."""
