@@ -17,9 +17,7 @@ LONG = 50_000
 """Characters from which a request is read in a thread of its own: 20 ms and more."""
 
 
-async def examined_by(
-    gate: Gate, request: msgspec.Struct, facts: Facts | None = None
-) -> Examined:
+async def examined_by(gate: Gate, request: msgspec.Struct, facts: Facts | None = None) -> Examined:
     """What the request holds, and with whom its conversation may go on; `facts` says more."""
     if _is_long(request):
         return await asyncio.to_thread(gate.examine, request, facts)
