@@ -1,7 +1,6 @@
 """Trials of a model's layers on this machine, in processes of their own."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,8 @@ from ai_assistant.devices.layout.costs import (
     stand_ins,
 )
 from ai_assistant.devices.layout.predict import Bench
+from ai_assistant.devices.probe.disks import read_disks
+from ai_assistant.devices.source import ThisMachine
 from ai_assistant.protocol.errors import EngineError
 from ai_assistant.protocol.layout import ModelAnatomy, Trial, TrialReport
 from ai_assistant.store.twin import VARIETY, write_twin
@@ -193,9 +194,12 @@ class Measuring:
 
     def _filled(self, ways: Ways) -> bool:
         """Whether the stand-ins have weights of their own: on a processor that tells, and there
-        must be room for them."""
+        must be room for them, on a disk that is no memory."""
+        if ways.gpus:
+            return False
+        (disk,) = read_disks(ThisMachine(), (str(self._folder),))
         need = sum(sum(self._sizes[:count]) + self._outside for count in self._layers)
-        return not ways.gpus and need < min(FILLED, shutil.disk_usage(self._folder).free // 4)
+        return disk.kind != "memory" and need < min(FILLED, (disk.free_bytes or 0) // 4)
 
     def _file(self, layers: int) -> Path:
         return self._folder / f"{layers}.gguf"
