@@ -67,6 +67,12 @@ def test_a_link_is_known_by_its_own_name(tmp_path: Path) -> None:
     link = tmp_path / "qwen.gguf"
     link.symlink_to(blob)
     assert list(by_id(str(link))) == ["qwen", STARTER]
+    other = tmp_path / "large.gguf"
+    other.symlink_to(blob)
+    assert list(by_id(str(link), str(other))) == ["qwen", "large", STARTER], "two names, two models"
+    other.unlink()
+    other.symlink_to(starter_path())
+    assert list(by_id(str(other))) == ["large", STARTER]
 
 
 @pytest.mark.parametrize("word", ["default", "auto"])

@@ -23,34 +23,40 @@ def starter_path() -> Path:
 
 def known_models(paths: tuple[str, ...]) -> tuple[ModelInfo, ...]:
     """The owner's files first, so that the first one is the default, then the starter. A file that
-    is named twice is there once.
+    is named twice is there once; a link of another name is another model.
 
     Raises `ModelLoadFailed` for a file that is missing, torn or no GGUF.
     """
     own = _own(paths)
     ids = model_ids(list(own.values()))
-    models = {real: read_model(given, ids[given]) for real, given in own.items()}
+    models = {known: read_model(given, ids[given]) for known, given in own.items()}
     bundled = starter_path().resolve()
-    return tuple({**models, bundled: read_model(bundled, STARTER)}.values())
+    models[_known_as(bundled)] = read_model(bundled, STARTER)
+    return tuple(models.values())
 
 
 def renamed(paths: tuple[str, ...]) -> list[str]:
     """What the owner should know of files that are not served under their own names."""
     told: list[str] = []
     for path, name in model_ids(list(_own(paths).values())).items():
-        if name != path.stem and path.resolve() != starter_path().resolve():
+        if name != path.stem and _known_as(path) != _known_as(starter_path()):
             means = "the bundled model" if path.stem == STARTER else "something else too"
             told.append(f"{path} is served as {name}: {path.stem} alone means {means}.")
     return told
 
 
-def _own(paths: tuple[str, ...]) -> dict[Path, Path]:
-    """The owner's files as they are named, by where they really are."""
-    found: dict[Path, Path] = {}
+def _own(paths: tuple[str, ...]) -> dict[tuple[Path, str], Path]:
+    """The owner's files as they are named, each once."""
+    found: dict[tuple[Path, str], Path] = {}
     for path in paths:
         given = Path(os.path.abspath(Path(path).expanduser()))
-        found.setdefault(given.resolve(), given)
+        found.setdefault(_known_as(given), given)
     return found
+
+
+def _known_as(path: Path) -> tuple[Path, str]:
+    """Where a file really is, and what it is called."""
+    return path.resolve(), path.stem
 
 
 def model_ids(paths: Sequence[Path]) -> dict[Path, str]:
