@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_assistant.engine.allowance import Allowance
+from ai_assistant.engine.allowance import LEAST_SHARE, Allowance, unloaded
 from ai_assistant.engine.compose import PAUSE_SECONDS, SMALLEST, Part, compose
 from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import MOST, Floor
@@ -28,6 +28,9 @@ class Linear:
 
     def tokens_within(self, seconds: float) -> int:
         return max(0, int((seconds - self.base) / self.each + 1e-9))
+
+    def empty(self, tokens: int) -> float | None:
+        return None
 
 
 class Unknown:
@@ -157,6 +160,22 @@ def test_streams_keep_their_pace_on_the_average(
     assert total <= 2 * alone + longest
     piece = pace.seconds(streams + SMALLEST[FIRST]) or 0.0
     assert shared >= 1 or alone <= max(piece, PAUSE_SECONDS[FIRST])
+
+
+@given(st.floats(1e-3, 0.1), st.floats(0, 1e-4), st.integers(0, 5000), st.integers(0, 5000))
+def test_cells_of_others_are_not_the_streams_own_time(
+    empty: float, each: float, own: int, others: int
+) -> None:
+    alone = empty + each * (own + others)
+    found = unloaded(alone, empty, own, own + others)
+    honest = empty + each * own
+    assert found == pytest.approx(max(honest, LEAST_SHARE * alone))
+
+
+def test_an_old_figure_of_the_empty_context_takes_no_more_than_a_quarter() -> None:
+    assert unloaded(0.030, None, 10, 1000) == 0.030, "never measured"
+    assert unloaded(0.030, 0.001, 10, 1000) == LEAST_SHARE * 0.030, "a busier machine"
+    assert unloaded(0.030, 0.050, 10, 1000) == 0.030, "a quicker one"
 
 
 def test_tenants_take_turns() -> None:

@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 from msgspec import structs
 
-from ai_assistant.engine.allowance import Allowance
+from ai_assistant.engine.allowance import Allowance, unloaded
 from ai_assistant.engine.compose import Pace, Part, compose, protected_streams
 from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import Floor
@@ -122,14 +122,20 @@ class Batcher:
         self._turns.passed(parts, self.running)
         streams = _protected(parts)
         priority = streams[0].sequence.request.priority if streams else None
-        alone = sum(1 + len(part.draft) for part in streams)
-        predicted = None if len(streams) == len(parts) else self._pace.seconds(alone)
-        self._allowance.passed(priority, predicted or seconds, seconds)
+        self._allowance.passed(priority, self._unloaded(streams, parts, seconds), seconds)
         if self._mixed():
             served = {part.sequence.request.priority for part in parts}
             self._floor.spent(seconds, self._present(), served)
         else:
             self._floor.clear()
+
+    def _unloaded(self, streams: list[Part], parts: list[Part], seconds: float) -> float:
+        """What a step would have taken if there was nothing but these streams."""
+        tokens = sum(1 + len(part.draft) for part in streams)
+        predicted = None if len(streams) == len(parts) else self._pace.seconds(tokens)
+        own = sum(part.sequence.computed for part in streams)
+        empty = self._pace.empty(tokens)
+        return unloaded(predicted or seconds, empty, own, self._cache.ledger.used)
 
     def _mixed(self) -> bool:
         """Whether sequences of more than one class want something."""

@@ -37,6 +37,9 @@ class Pace(Protocol):
 
     def seconds(self, tokens: int) -> float | None: ...
     def tokens_within(self, seconds: float) -> int: ...
+    def empty(self, tokens: int) -> float | None:
+        """Seconds over an empty context; None: never measured."""
+        ...
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -68,6 +68,8 @@ class Tempo:
             if threads == _count(found, tokens):
                 self.times.observe(tokens, seconds)
         self._learn_small_steps(found.decode)
+        if not disturbed:
+            self.times.were_empty()
 
     def _learn_small_steps(self, threads: int) -> None:
         """Between one token and a prompt time does not grow along a line: guesses need to know."""

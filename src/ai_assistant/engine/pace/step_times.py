@@ -172,6 +172,7 @@ class StepTimes:
         self._curves: dict[tuple[int, int], Curve] = {}
         self._counts = (0, 0)
         self._now = self._curves[self._counts] = Curve()
+        self._empty = Curve()
 
     def use(self, decode: int, prefill: int) -> None:
         """From the next step on these thread counts; a new pair starts with the last times."""
@@ -188,6 +189,14 @@ class StepTimes:
         only where nothing is known."""
         if tokens > 0 and seconds > 0 and not (disturbed and self._now.knows(tokens)):
             self._now.observe(tokens, seconds)
+
+    def were_empty(self) -> None:
+        """All steps until now were over an empty context."""
+        self._empty = self._now.copy()
+
+    def empty(self, tokens: int) -> float | None:
+        """The seconds of a step over an empty context, as they once were; None: never measured."""
+        return self._empty.seconds(tokens)
 
     @property
     def known(self) -> bool:
