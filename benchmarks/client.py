@@ -1,6 +1,7 @@
 """A client that costs next to nothing: it notes when bytes came and reads them afterwards."""
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -72,6 +73,12 @@ class Answer:
     def seconds(self) -> float:
         """Until the last byte."""
         return self.ended - self.started
+
+    @property
+    def silences(self) -> list[tuple[float, float]]:
+        """Between two pieces: when each began, and how many seconds it was."""
+        times = [at for at, event in self.events if event.get("choices")]
+        return [(one, other - one) for one, other in itertools.pairwise(times)]
 
     @property
     def finish(self) -> str | None:

@@ -13,7 +13,6 @@ is the longest one of the stream from the move on, beside its longest before.
 import argparse
 import asyncio
 import contextlib
-import itertools
 import json
 import random
 import time
@@ -96,14 +95,12 @@ async def handed_over(server: Server, model: str, words: int, tokens: int) -> di
     done = time.perf_counter()
     told = json.loads(b"".join(piece for _, piece in reply.pieces))
     answer = await running
-    times = [at for at, event in answer.events if event.get("choices")]
-    gaps = [(late - early, late) for early, late in itertools.pairwise(times)]
     return {
-        "first": times[0] - answer.started,
+        "first": answer.silences[0][0] - answer.started,
         "gone": told["gone"],
         "ready": done - begun,
-        "silence": max(gap for gap, at in gaps if at >= begun),
-        "usual": max((gap for gap, at in gaps if at < begun), default=0.0),
+        "silence": max(gap for at, gap in answer.silences if at + gap >= begun),
+        "usual": max((gap for at, gap in answer.silences if at + gap < begun), default=0.0),
     }
 
 

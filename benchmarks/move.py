@@ -13,7 +13,6 @@ weights where they are, what the node took to start.
 
 import argparse
 import asyncio
-import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -72,18 +71,12 @@ async def under_streams(
     ended = time.perf_counter()
     ran = sum(not one.done() for one in asked)
     answers = await asyncio.gather(*asked)
-    during = [gap for one in answers for at, gap in _gaps(one) if _within(at, begun, ended)]
-    others = [gap for one in answers for at, gap in _gaps(one) if not _within(at, begun, ended)]
+    during = [gap for one in answers for at, gap in one.silences if _within(at, begun, ended)]
+    others = [gap for one in answers for at, gap in one.silences if not _within(at, begun, ended)]
     wrong = [problem for one in answers if (problem := _wrong(one, tokens))]
     if ran < streams:
         wrong.append(f"only {ran} of {streams} streams were still writing: ask for more --tokens")
     return Found(result, max(during, default=0.0), max(others, default=0.0), wrong)
-
-
-def _gaps(answer: Answer) -> list[tuple[float, float]]:
-    """Each silence of a stream: when it began and how long it was."""
-    times = [at for at, event in answer.events if event.get("choices")]
-    return [(one, other - one) for one, other in itertools.pairwise(times)]
 
 
 def _within(at: float, begun: float, ended: float) -> bool:

@@ -115,12 +115,13 @@ async def measure(
     status = await asyncio.to_thread(state, server)
     print(f"after: {status.get('plan')}\nmove: {status.get('moved')}")
     print(f"power: {(await asyncio.to_thread(server.get, '/status')).get('power')}")
+    longest = max((gap for one in answers for _, gap in one.silences), default=0.0)
     first, last = rate(answers, begun, freed), rate(answers, after, until[0])
     return [
         Record("tokens/s, memory taken", first, "tokens/s"),
         Record("tokens/s, memory free", last, "tokens/s", first, last / first if first else 0.0),
         Record("from free memory to the move", moved, "s", bar="moved", holds=moved > 0),
-        Record("longest silence of a stream", max(silences(answers), default=0.0), "s"),
+        Record("longest silence of a stream", longest, "s"),
         Record("answers", len(answers), ""),
         Record("wrong answers and errors", len(wrong), "", bar="0", holds=not wrong),
     ]
@@ -148,13 +149,6 @@ def rate(answers: list[Answer], begun: float, ended: float) -> float:
     tokens = sum(one.usage["completion_tokens"] for one in answers)
     inside = sum(begun <= at <= ended for at in pieces)
     return inside * tokens / len(pieces) / (ended - begun)
-
-
-def silences(answers: list[Answer]) -> Iterator[float]:
-    """Between two pieces of one answer."""
-    for one in answers:
-        times = [at for at, event in one.events if event.get("choices")]
-        yield from (other - at for at, other in itertools.pairwise(times))
 
 
 def main() -> None:

@@ -98,16 +98,23 @@ def assert_went_along(node: RunningNode, desk: RunningNode, heard: Heard, alone:
     assert heard.told["before"]
 
 
+def assert_go_along(
+    node: RunningNode, stopped: RunningNode, desk: RunningNode, asked: dict[str, Any]
+) -> None:
+    """What is asked of `node` goes to the desk with its blocks when who computes it stops."""
+    alone = hear(node, at=5, **asked)
+    heard = hear(node, lambda: terminate(stopped), at=30, **asked)
+    assert stopped.process.wait(30) == 0
+    assert_went_along(node, desk, heard, alone)
+
+
 @pytest.mark.slow
 def test_a_node_that_stops_sends_its_blocks_along(
     model: Path, desk: RunningNode, tmp_path: Path
 ) -> None:
     node = node_with(model, tmp_path / "front", desk.url)
     try:
-        alone = hear(node, at=5, **ASKED)
-        heard = hear(node, lambda: terminate(node), at=30, **ASKED)
-        assert node.process.wait(30) == 0
-        assert_went_along(node, desk, heard, alone)
+        assert_go_along(node, node, desk, ASKED)
         sent = "".join(
             path.read_text(errors="replace") for path in egress_files(tmp_path / "front")
         )
@@ -122,11 +129,7 @@ def test_blocks_of_a_node_behind_another_go_through_it(
     victim = node_with(model, tmp_path / "victim")
     node = node_with(starter_path(), tmp_path / "front", victim.url, desk.url)
     try:
-        far = ASKED | {"model": "far"}
-        alone = hear(node, at=5, **far)
-        heard = hear(node, lambda: terminate(victim), at=30, **far)
-        assert victim.process.wait(30) == 0
-        assert_went_along(node, desk, heard, alone)
+        assert_go_along(node, victim, desk, ASKED | {"model": "far"})
     finally:
         node.stop()
         victim.stop()

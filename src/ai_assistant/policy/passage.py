@@ -10,6 +10,7 @@ import msgspec
 from ai_assistant.policy.examine import Examined
 from ai_assistant.policy.gate import Gate, Outbound
 from ai_assistant.policy.labels import Destination, Facts
+from ai_assistant.protocol.requests import EmbedRequest
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -32,10 +33,28 @@ async def passage(gate: Gate, request: R, where: Destination) -> AsyncGenerator[
     """
     identity: str = getattr(request, "request_id", "")
     examined = await examined_by(gate, request)
+    async with permitted(gate, request, examined, where, identity) as outbound:
+        yield outbound
+
+
+@contextlib.asynccontextmanager
+async def permitted(
+    gate: Gate, request: R, examined: Examined, where: Destination, identity: str
+) -> AsyncGenerator[Outbound[R], None]:
+    """The same of a request that was examined already, under a name of its own."""
+    outbound = await gate.open(request, examined, where, request_id=identity)
     try:
-        yield await gate.open(request, examined, where, request_id=identity)
+        yield outbound
     finally:
         gate.close(identity, where)
+
+
+def without_text(
+    gate: Gate, where: Destination, identity: str
+) -> contextlib.AbstractAsyncContextManager[Outbound[EmbedRequest]]:
+    """The same of a question that holds no text: decided as for text without labels."""
+    query = EmbedRequest(request_id=identity, model="", inputs=())
+    return permitted(gate, query, gate.examine(query, Facts()), where, identity)
 
 
 def _is_long(request: msgspec.Struct) -> bool:

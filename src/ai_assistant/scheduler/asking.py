@@ -44,12 +44,13 @@ async def ask(
         return
     examined = examined or await examine(request, gate)
     where = candidate.destination
-    outbound = await gate.open(wanted, examined, where, request_id=request.request_id)
-    restorer = outbound.restorer()
-    sent, payer = outbound.request, request.tenant
-    if request.max_tokens is None:
-        sent = as_paid(desk.purse, payer, sent, candidate.remote, least=turn.answer_tokens)
-    try:
+    from ai_assistant.policy.passage import permitted
+
+    async with permitted(gate, wanted, examined, where, request.request_id) as outbound:
+        restorer = outbound.restorer()
+        sent, payer = outbound.request, request.tenant
+        if request.max_tokens is None:
+            sent = as_paid(desk.purse, payer, sent, candidate.remote, least=turn.answer_tokens)
         async with (
             spending(desk.purse, payer, sent, candidate.remote) as meter,
             contextlib.aclosing(_timely(sent, turn, learn)) as pieces,
@@ -59,8 +60,6 @@ async def ask(
                 # Tokens with placeholders are not those of the client's text.
                 whole = structs.replace(chunk, spelled=None) if outbound.hidden else chunk
                 yield restorer.restore(whole)
-    finally:
-        gate.close(request.request_id, where)
 
 
 async def _timely(

@@ -18,7 +18,7 @@ from msgspec import structs
 from ai_assistant.policy.errors import KeptHere
 from ai_assistant.protocol.blocks import Head, Offered, Part
 from ai_assistant.protocol.errors import AssistantError
-from ai_assistant.protocol.requests import EmbedRequest, GenerateRequest, TextPrompt
+from ai_assistant.protocol.requests import GenerateRequest, TextPrompt
 from ai_assistant.scheduler.asking import examine
 from ai_assistant.scheduler.blocks.ahead import Ahead
 from ai_assistant.scheduler.blocks.ports import Blocks, HasBlocks
@@ -83,15 +83,10 @@ class Carrying:
         if self._gate is None or where.reach == "process":
             yield
             return
-        from ai_assistant.policy.labels import Facts
+        from ai_assistant.policy.passage import without_text
 
-        query = EmbedRequest(request_id=identity, model="", inputs=())
-        examined = self._gate.examine(query, Facts())
-        await self._gate.open(query, examined, where, request_id=identity)
-        try:
+        async with without_text(self._gate, where, identity):
             yield
-        finally:
-            self._gate.close(identity, where)
 
     @contextlib.asynccontextmanager
     async def _permitted(
@@ -109,19 +104,16 @@ class Carrying:
             yield
             return
         from ai_assistant.policy.labels import Facts
-        from ai_assistant.policy.passage import examined_by
+        from ai_assistant.policy.passage import examined_by, permitted
 
         facts = Facts(carried=whole.labels, regions=whole.regions)
         prompt = TextPrompt(offered.text.decode("utf-8", "replace"))
         told = structs.replace(request, request_id=identity, prompt=prompt, partial=None)
         examined = await examined_by(self._gate, told, facts)
-        outbound = await self._gate.open(told, examined, where, request_id=identity)
-        try:
+        async with permitted(self._gate, told, examined, where, identity) as outbound:
             if outbound.decision.action != "allow" or outbound.hidden:
                 raise KeptHere("their text may not go there as it is")
             yield
-        finally:
-            self._gate.close(identity, where)
 
 
 class _Transfer:

@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Sequence
 
 from ai_assistant.policy.gate import Gate
-from ai_assistant.policy.labels import Facts, destination_of
+from ai_assistant.policy.labels import destination_of
+from ai_assistant.policy.passage import without_text
 from ai_assistant.protocol.errors import AssistantError
-from ai_assistant.protocol.requests import EmbedRequest
 from ai_assistant.workers.remote.worker import RemoteWorker
 
 SECONDS = 2.0
@@ -58,14 +58,8 @@ class Peers:
     async def look(self, workers: list[RemoteWorker]) -> None:
         """Ask one node, for all of its models; raises `AssistantError`."""
         first = workers[0]
-        # It has no text: the rules decide as for text without labels.
-        query = EmbedRequest(request_id=f"status-{secrets.token_hex(6)}", model="", inputs=())
-        destination = destination_of(first.offer)
-        examined = self._gate.examine(query, Facts())
-        await self._gate.open(query, examined, destination, request_id=query.request_id)
-        try:
-            seen = await first.look(query.request_id)
-        finally:
-            self._gate.close(query.request_id, destination)
+        identity = f"status-{secrets.token_hex(6)}"
+        async with without_text(self._gate, destination_of(first.offer), identity):
+            seen = await first.look(identity)
         for worker in workers:
             worker.note_seen(seen)

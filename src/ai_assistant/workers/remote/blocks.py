@@ -70,21 +70,18 @@ class NodeBlocks:
         """Blocks of an answer that leaves there, as they come."""
         body = msgspec.json.encode({"ticket": ticket})
         visit = await self._open(Call(path=f"{PATH}/leaving", from_root=True, body=body))
-        reader, error = PartReader(), None
-        try:
-            while data := await visit.read():
-                for part in reader.feed(data):
-                    yield part
-            if not reader.between:
-                raise BadPart("it is cut off")
-        except BadPart as caught:
-            error = MalformedAnswer(f"{self._target.provider} sent no KV blocks: {caught}.")
-            raise error from None
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            await visit.end(error)
+        reader = PartReader()
+        async with visit.reading():
+            try:
+                while data := await visit.read():
+                    for part in reader.feed(data):
+                        yield part
+                if not reader.between:
+                    raise BadPart("it is cut off")
+            except BadPart as bad:
+                raise MalformedAnswer(
+                    f"{self._target.provider} sent no KV blocks: {bad}."
+                ) from None
 
     async def weigh(self, offered: Offered) -> Weighed:
         """What the node's engine says to an offer; raises what it refuses."""
@@ -111,14 +108,8 @@ class NodeBlocks:
         head = structs.replace(part.head, model=self._target.model)
         body = pack_part(structs.replace(part, head=head))
         visit = await self._open(Call(path=PATH, from_root=True, body=body))
-        error: BaseException | None = None
-        try:
+        async with visit.reading():
             return await visit.read_whole()
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            await visit.end(error)
 
     async def _open(self, call: Call) -> Visit:
         until = asyncio.get_running_loop().time() + _SECONDS

@@ -1,6 +1,8 @@
 """One provider's connections: bounded places, a gate that is asked, deadlines that are kept."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 
 from ai_assistant.protocol.egress import Departure, Gate, Outcome
 from ai_assistant.protocol.errors import (
@@ -160,6 +162,18 @@ class Visit:
             if self._received > _WHOLE_BYTES:
                 raise MalformedAnswer(f"The server sent more than {_WHOLE_BYTES:,} bytes.")
         return b"".join(parts)
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncGenerator[None, None]:
+        """While it is read: it ends with the context, and as that does."""
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            await self.end(error)
 
     async def end(self, error: BaseException | None = None, *, keep: bool = True) -> None:
         """It is over: the connection is given back, or closed at once (always after an error)."""

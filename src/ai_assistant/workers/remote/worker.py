@@ -238,14 +238,8 @@ class RemoteWorker:
         visit = await self._upstream.open(
             call, model=self._target.model, request_id=request_id, tenant="", until=until
         )
-        try:
-            async with _in_time(self._offer.provider, until):
-                body = await visit.read_whole()
-        except BaseException as error:
-            await visit.end(error)
-            raise
-        await visit.end()
-        return body
+        async with visit.reading(), _in_time(self._offer.provider, until):
+            return await visit.read_whole()
 
     def blocks(self, model: str, request_id: str, tenant: str) -> NodeBlocks:
         """KV blocks of its node. Which model and whose they are, it says itself."""
