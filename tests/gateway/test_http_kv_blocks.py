@@ -30,6 +30,7 @@ from ai_assistant.protocol.errors import NotFound
 
 KEYS = ("owner", "student class=batch", "guest name=guest models=starter", "other")
 PATH = "/admin/kv-blocks"
+BINARY = "application/octet-stream"
 ROOM = 10_000
 OFFERED = Offered(model="m", fits="f", text=b"abcd", cuts=(1, 3), block_tokens=1, block_bytes=9)
 
@@ -67,17 +68,18 @@ class FakeBlocks:
 
 
 def asked(
-    body: bytes, *, key: str = "owner", path: str = PATH
+    body: bytes, *, key: str = "owner", path: str = PATH, media: str = BINARY, shut: bool = False
 ) -> tuple[httpx.Response, FakeBlocks]:
     blocks = FakeBlocks()
     settings = GatewaySettings(api_keys=KEYS)
-    app = build_app(FakeService(), settings, mounts=kv_block_routes(blocks, settings))
+    mounts = kv_block_routes(None if shut else blocks, settings)
+    app = build_app(FakeService(), settings, mounts=mounts)
     blocks.owner = _tenant("owner")
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            headers = {"authorization": f"Bearer {key}"}
+            headers = {"authorization": f"Bearer {key}", "content-type": media}
             return await client.post(path, content=body, headers=headers)
 
     return asyncio.run(ask()), blocks
@@ -103,6 +105,25 @@ def test_an_offer_is_weighed_for_the_key_that_makes_it() -> None:
     answer, blocks = asked(pack_part(Part(Head(model="starter", offered=OFFERED))))
     assert answer.json() == {"type": "weighed", "known": 1, "prefill": 100.0, "room": ROOM}
     assert blocks.weighed == [("starter", OFFERED, _tenant("owner"))]
+
+
+@pytest.mark.parametrize("media", [BINARY, "application/json"])
+def test_blocks_of_older_nodes_say_that_they_are_json(media: str) -> None:
+    answer, blocks = asked(pack_part(block()), media=media)
+    assert answer.status_code == 200
+    assert [part for _, part, _ in blocks.taken] == [block()]
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/leaving"])
+@pytest.mark.parametrize(("key", "status"), [("owner", 404), ("student", 404), ("", 401)])
+def test_a_node_that_shares_none_says_which_setting_that_is(
+    path: str, key: str, status: int
+) -> None:
+    answer, blocks = asked(pack_part(block()), key=key, path=path, shut=True)
+    assert answer.status_code == status
+    assert blocks.taken == []
+    if status == 404:
+        assert "cache.hand_over is false" in answer.json()["error"]["message"]
 
 
 WHOLE = pack_part(block())

@@ -4,25 +4,27 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
-from tests.scheduler.scripted_source import ScriptedSource
+from tests.scheduler.scripted_source import Line, ScriptedSource
 
 from ai_assistant.policy.egress.log import EgressLog
 from ai_assistant.policy.gate import Gate
 from ai_assistant.policy.labels import Destination
 from ai_assistant.policy.rules_file import RulesFile
 from ai_assistant.protocol.blocks import BlockHead, Head, Offered, Part, Weighed
+from ai_assistant.protocol.chunks import TokenChunk, Usage
 from ai_assistant.protocol.errors import UnsupportedFeature
 from ai_assistant.protocol.requests import GenerateRequest, TextPrompt
 from ai_assistant.scheduler.blocks.carrying import Carrying
 from ai_assistant.scheduler.blocks.worth import MOST_LATER, Prospect, patience, refusal
 from ai_assistant.scheduler.candidates import Candidate
+from ai_assistant.scheduler.relay import relay
 from ai_assistant.scheduler.turn import Turn
 
 LAN = Prospect(
@@ -109,8 +111,8 @@ class ScriptedBlocks:
 class SourceWithBlocks(ScriptedSource):
     """A source of tokens that has some."""
 
-    def __init__(self, blocks: ScriptedBlocks) -> None:
-        super().__init__("desk")
+    def __init__(self, blocks: ScriptedBlocks, *scripts: Sequence[Line]) -> None:
+        super().__init__("desk", *scripts)
         self.own = blocks
 
     def blocks(self, model: str, request_id: str, tenant: str) -> ScriptedBlocks:
@@ -118,8 +120,11 @@ class SourceWithBlocks(ScriptedSource):
 
 
 def turn_of(blocks: ScriptedBlocks, name: str, reach: str) -> Turn:
+    return turn_from(SourceWithBlocks(blocks), name, reach)
+
+
+def turn_from(source: SourceWithBlocks, name: str, reach: str) -> Turn:
     where = Destination(name=name, reach=reach)  # type: ignore[arg-type]
-    source = SourceWithBlocks(blocks)
     return Turn(candidate=Candidate(name=name, source=source, destination=where))
 
 
@@ -202,3 +207,32 @@ def test_blocks_go_only_where_their_text_may_go_as_it_is(
         bring(ScriptedBlocks(text), taker, rules)
     assert taker.taken == []
     assert "KV blocks do not go to desk" in caplog.text
+
+
+@pytest.mark.parametrize("with_blocks", [True, False])
+def test_an_answer_that_changes_nodes_takes_its_blocks_along_if_the_owner_wants(
+    with_blocks: bool, tmp_path: Path
+) -> None:
+    giver, taker = ScriptedBlocks(), ScriptedBlocks()
+    usage = TokenChunk(finish="stop", usage=Usage(prompt_tokens=1, completion_tokens=1))
+    pause: list[Line] = [0.05, TokenChunk(), 0.05, TokenChunk()]
+    going = [TokenChunk(text="a"), TokenChunk(leaving="", ticket="ticket"), *pause, *pause]
+    there = SourceWithBlocks(giver, going)
+    here = SourceWithBlocks(taker, [TokenChunk(text="x"), usage], [TokenChunk(text="c"), usage])
+    request = GenerateRequest(request_id="r", model="m", prompt=TextPrompt("Tell of a boat."))
+    (tmp_path / "policy.toml").write_text(RULES)
+    far = turn_from(there, "far", "lan")
+
+    async def ask() -> str:
+        log = EgressLog(tmp_path / "egress")
+        gate = Gate(RulesFile(tmp_path / "policy.toml"), log)
+        turns = [
+            structs.replace(far, candidate=structs.replace(far.candidate, remote=there)),
+            turn_from(here, "m", "process"),
+        ]
+        said = [one.text async for one in relay(request, turns, gate, with_blocks=with_blocks)]
+        log.close()
+        return "".join(said)
+
+    assert asyncio.run(ask()) == "ac"
+    assert len(taker.taken) == (4 if with_blocks else 0)

@@ -166,6 +166,27 @@ def test_a_key_with_limits_brings_no_blocks(model: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("unwilling", ["front", "desk"])
+def test_a_node_whose_owner_does_not_want_it_shares_no_blocks(
+    model: Path, tmp_path: Path, unwilling: str
+) -> None:
+    off = {"AI_ASSISTANT_CACHE_HAND_OVER": "false"}
+    desk = node_with(model, tmp_path / "desk", **(off if unwilling == "desk" else {}))
+    node = node_with(model, tmp_path / "front", desk.url, **(off if unwilling == "front" else {}))
+    try:
+        assert_computed(node, desk, SHORT)
+        said = "cache.hand_over is false in its settings" in told(node)
+        assert said is (unwilling == "desk")
+        offered = "/admin/kv-blocks" in "".join(
+            path.read_text(errors="replace") for path in egress_files(tmp_path / "front")
+        )
+        assert offered is (unwilling == "desk")
+    finally:
+        node.stop()
+        desk.stop()
+
+
+@pytest.mark.slow
 def test_blocks_of_words_that_are_hidden_stay(
     model: Path, desk: RunningNode, tmp_path: Path
 ) -> None:

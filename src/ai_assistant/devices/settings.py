@@ -60,3 +60,6 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Written in a day at most, for the disk's sake."""
     memory_gb: float = 0
     """For each model; 0: a tenth of the free memory, up to 8."""
+    hand_over: bool = True
+    """KV blocks go along with an answer that another node takes over, and come along with one from
+    there, where that is quicker than computing; `false`: none leave here, none are taken."""

@@ -2,7 +2,7 @@
 /admin/kv-blocks/leaving: it wants those of its own answer, which this node hands on.
 
 Blocks that come in are used in answers: only a key that may change the node may send them, and they
-are found by requests of that key alone.
+are found by requests of that key alone. `cache.hand_over = false` closes both addresses.
 """
 
 import asyncio
@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -26,7 +28,12 @@ from ai_assistant.protocol.blocks import (
     Weighed,
     pack_part,
 )
-from ai_assistant.protocol.errors import AssistantError, InvalidRequest, RequestTooLarge
+from ai_assistant.protocol.errors import (
+    AssistantError,
+    InvalidRequest,
+    NotFound,
+    RequestTooLarge,
+)
 
 PATH = "/admin/kv-blocks"
 _BINARY = b"application/octet-stream"
@@ -53,12 +60,21 @@ class Blocks(Protocol):
 _bodies = msgspec.json.Decoder(TicketBody)
 
 
-def kv_block_routes(blocks: Blocks, settings: GatewaySettings) -> list[BaseRoute]:
-    """Routes for the app to mount behind its guards."""
+def kv_block_routes(blocks: Blocks | None, settings: GatewaySettings) -> list[BaseRoute]:
+    """Routes for the app to mount behind its guards; without `blocks` both say that there are
+    none."""
+    if blocks is None:
+        return [Route(path, _nothing, methods=["POST"]) for path in (PATH, f"{PATH}/leaving")]
     return [
         Route(PATH, _Take(blocks, settings), methods=["POST"]),
         Route(f"{PATH}/leaving", _Give(blocks, settings), methods=["POST"]),
     ]
+
+
+async def _nothing(_: Request) -> Response:
+    raise NotFound(
+        "This node neither gives nor takes KV blocks: cache.hand_over is false in its settings."
+    )
 
 
 class _Take:

@@ -56,7 +56,13 @@ async def with_others(
     try:
         routing = settings.routing
         router = Router(
-            scheduler, fleet.workers, gate, routing, online=network.has_route, purse=purse
+            scheduler,
+            fleet.workers,
+            gate,
+            routing,
+            online=network.has_route,
+            purse=purse,
+            with_blocks=settings.cache.hand_over,
         )
         async with kept_up(fleet, gate):
             yield _warned(router)

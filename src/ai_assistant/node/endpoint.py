@@ -102,7 +102,7 @@ class Endpoint:
             *console_routes(Conversations(self._folder), _look(settings)),
             *move_routes(self._mover, settings.server),
             *hand_over_routes(self._hand_over.hand_over, settings.server),
-            *kv_block_routes(self._blocks, settings.server),
+            *kv_block_routes(self._blocks if settings.cache.hand_over else None, settings.server),
             *power_routes(power.look, power.change, settings.server),
         ]
         return build_app(

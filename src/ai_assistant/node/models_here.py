@@ -51,6 +51,7 @@ def build_scheduler(
             told=planned.told,
             smaller=planned.smaller,
             learn=functools.partial(planner.learn, model),
+            with_blocks=settings.cache.hand_over,
         )
         idle.watch(model, worker)
         power.add(worker)

@@ -28,6 +28,8 @@ class Desk(msgspec.Struct, frozen=True):
     """Without one every candidate must be an engine of this node."""
     learn: Callable[[Ended], None]
     purse: Purse | None
+    with_blocks: bool = True
+    """KV blocks go along with an answer that changes nodes."""
 
 
 async def ask(

@@ -65,7 +65,8 @@ class Heirs:
         request = rest()
         if nothing_left(request) or not can_go_on(request):
             return None
-        carrying = Carrying(leaving, notice.ticket, self._desk.gate)
+        ticket = notice.ticket if self._desk.with_blocks else ""
+        carrying = Carrying(leaving, ticket, self._desk.gate)
         able = [
             one
             for one in self._waiting

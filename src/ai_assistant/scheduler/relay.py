@@ -44,14 +44,17 @@ def relay(
     decision: Decision | None = None,
     learn: Callable[[Ended], None] = _nobody,
     purse: Purse | None = None,
+    with_blocks: bool = True,
 ) -> AsyncGenerator[TokenChunk, None]:
     """The answer's pieces; raises the last worker's error when nobody is left to ask.
 
     Whoever cannot be asked, because of the owner's rules or its abilities, is passed over. Without
     a `gate` every candidate must be an engine of this node. `examined` is of `request`. `purse`:
-    whose money is spent, where a candidate costs some.
+    whose money is spent, where a candidate costs some. `with_blocks`: KV blocks go along with an
+    answer that changes nodes.
     """
-    answering = _Answering(request, turns, Desk(gate, learn, purse), Bill(decision))
+    desk = Desk(gate, learn, purse, with_blocks)
+    answering = _Answering(request, turns, desk, Bill(decision))
     return answering.pieces(examined)
 
 

@@ -42,14 +42,17 @@ class Router:
         *,
         online: Callable[[], bool] = lambda: True,
         purse: Purse | None = None,
+        with_blocks: bool = True,
     ) -> None:
         """`remote` in the owner's order; with any a `gate` is a must. `online`: whether the
-        system knows a way out of the own network. `purse`: the money of whoever asks."""
+        system knows a way out of the own network. `purse`: the money of whoever asks.
+        `with_blocks`: KV blocks go along with answers that change nodes."""
         if remote and gate is None:
             raise ValueError("models elsewhere need a gate")
         self._scheduler = scheduler
         self._gate = gate
         self._purse = purse
+        self._with_blocks = with_blocks
         self._energy = settings.energy
         self._candidates = Candidates(scheduler, remote, settings)
         kept = {model.id: KEPT_HERE for model in scheduler.models()}
@@ -102,6 +105,7 @@ class Router:
             decision=decision,
             learn=lambda ended: self._weigher.learn(weighing, ended),
             purse=self._purse,
+            with_blocks=self._with_blocks,
         )
         async with contextlib.aclosing(pieces):
             async for chunk in pieces:

@@ -19,8 +19,10 @@ Put = Callable[[str, TokenChunk], None]
 class Leaving:
     """The answers of one worker that somebody else could go on with."""
 
-    def __init__(self, put: Put) -> None:
+    def __init__(self, put: Put, *, with_blocks: bool = True) -> None:
+        """`with_blocks`: their KV blocks may be had too."""
         self._put = put
+        self._with_blocks = with_blocks
         self._running: dict[str, asyncio.Future[bool] | None] = {}
         """Of those that are offered, whether they have gone."""
         self._tenants: dict[str, str] = {}
@@ -51,11 +53,17 @@ class Leaving:
             if earlier is None or earlier.done():
                 future = asyncio.get_running_loop().create_future()
                 self._running[request_id] = future
-                ticket = secrets.token_hex(16)
-                self._tickets[ticket] = request_id
-                self._put(request_id, TokenChunk(leaving=to, ticket=ticket))
+                self._put(request_id, TokenChunk(leaving=to, ticket=self._ticket(request_id)))
                 offered.append(future)
         return offered
+
+    def _ticket(self, request_id: str) -> str:
+        """For its KV blocks; empty: they stay."""
+        if not self._with_blocks:
+            return ""
+        ticket = secrets.token_hex(16)
+        self._tickets[ticket] = request_id
+        return ticket
 
     def stays(self, request_id: str) -> None:
         """Nobody takes it."""

@@ -71,9 +71,10 @@ class LocalWorker:
         told: PlanStatus | None = None,
         smaller: Smaller | None = None,
         learn: Learn | None = None,
+        with_blocks: bool = True,
     ) -> None:
         """`told`: what is said of the plan; `smaller`: what to try where it finds no room;
-        `learn` hears how long steps took."""
+        `learn` hears how long steps took. `with_blocks`: answers that leave offer KV blocks."""
         self._model = model
         self.name = model.id
         self.line = Line()
@@ -83,7 +84,7 @@ class LocalWorker:
         self._in_use = PlanInUse(plan, told, smaller)
         self._limits = Limits(self.line, self._lifecycle)
         self._answers = Answers(self.line, self._lifecycle)
-        self._leaving = Leaving(self._answers.put)
+        self._leaving = Leaving(self._answers.put, with_blocks=with_blocks)
         self.kv_blocks = LocalBlocks(self._answers, self._leaving, self._in_use)
         """The KV blocks of its answers, for other nodes."""
         self._supervisor = Supervisor(

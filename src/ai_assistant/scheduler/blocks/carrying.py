@@ -39,7 +39,7 @@ class Carrying:
     """The blocks of one answer; they are given out once."""
 
     def __init__(self, leaving: Turn, ticket: str, gate: "Gate | None") -> None:
-        """`leaving` gave the ticket."""
+        """`leaving` gave the ticket; empty: nothing is carried."""
         self._leaving = leaving
         self._ticket = ticket
         self._gate = gate

@@ -100,7 +100,7 @@ def make_upstream(name: str, provider: Provider, secret: Secret, gate: Gate) -> 
         address=address,
         transport=make_transport(
             address,
-            {**headers, "Content-Type": "application/json", "User-Agent": "ai-assistant"},
+            {**headers, "User-Agent": "ai-assistant"},
             context=_context(name, provider, address),
             http2=provider.http2,
         ),

@@ -22,6 +22,7 @@ from ai_assistant.workers.remote.transport import Call
 from ai_assistant.workers.remote.upstream import Upstream, Visit
 
 PATH = "/admin/kv-blocks"
+_BINARY = "application/octet-stream"
 _SECONDS = 30.0
 """For one call; whoever compares with computing is less patient."""
 _SMOOTH = 0.5
@@ -107,7 +108,7 @@ class NodeBlocks:
     async def _tell(self, part: Part) -> bytes:
         head = structs.replace(part.head, model=self._target.model)
         body = pack_part(structs.replace(part, head=head))
-        visit = await self._open(Call(path=PATH, from_root=True, body=body))
+        visit = await self._open(Call(path=PATH, from_root=True, body=body, media=_BINARY))
         async with visit.reading():
             return await visit.read_whole()
 

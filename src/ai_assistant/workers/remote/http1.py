@@ -47,6 +47,7 @@ class Http1Transport:
             call.method,
             self._address.url_of(call.path, from_root=call.from_root),
             data=call.body or None,
+            headers={"Content-Type": call.media},
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds),
             trace_request_ctx=used,

@@ -59,6 +59,7 @@ class Http2Transport:
             (":authority", name if address.port == 443 else f"{name}:{address.port}"),
             (":path", address.path_of(call.path, from_root=call.from_root)),
             *self._headers,
+            ("content-type", call.media),
             ("content-length", str(len(call.body))),
         ]
 

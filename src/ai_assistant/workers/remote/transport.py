@@ -19,6 +19,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     from_root: bool = False
     """Behind its host instead: other nodes tell there how they are doing."""
     body: bytes = b""
+    media: str = "application/json"
+    """What the body is."""
 
 
 class Reply(Protocol):
