@@ -45,6 +45,7 @@ candidates = st.builds(
     guess=guesses,
     cached_tokens=st.integers(0, 20_000),
     error_rate=st.floats(0, 1),
+    thinking=st.sampled_from([0, 0, 1024, 32_000]),
 )
 asks = st.builds(
     Ask,

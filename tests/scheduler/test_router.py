@@ -114,6 +114,46 @@ def test_the_answer_tells_who_and_for_how_much(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("dollars", "chosen", "most"),
+    [(0.03, "claude", 30_000 - 8192), (0.01, "claude", 10_000 - 8192), (0.008, "plain", 8_000)],
+)
+def test_a_limit_on_money_pays_for_thinking_too(
+    tmp_path: Path, dollars: float, chosen: str, most: int
+) -> None:
+    """A dollar for a million tokens that are written, nothing for those that are read."""
+    price = Price(input=0.0, output=1.0)
+    said = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}}
+    answer = stream(
+        {"type": "message_start", "message": {"usage": {"input_tokens": 3}}},
+        said | {"usage": {"output_tokens": 5}},
+        {"type": "message_stop"},
+        done=False,
+    )
+
+    async def run() -> None:
+        async with servers(answer, ANSWER) as running:
+            providers = {
+                "claude": provider(running[0].url, price=price, kind="anthropic"),
+                "plain": provider(running[1].url, price=price),
+            }
+            async with router_over(tmp_path, providers) as router:
+                plain = question(max_price=dollars)
+                assert isinstance(plain.prompt, ChatPrompt)
+                prompt = structs.replace(
+                    plain.prompt, template_variables={"reasoning_effort": "medium"}
+                )
+                told = await ask(router, structs.replace(plain, prompt=prompt))
+            assert told.last.worker.partition("/")[0] == chosen
+            (seen,) = running[chosen == "plain"].seen
+            body = seen.body
+            thinking = body.get("thinking", {}).get("budget_tokens", 0)
+            assert body["max_tokens"] - thinking == most
+            assert (body["max_tokens"]) * price.output / 1e6 <= dollars
+
+    asyncio.run(run())
+
+
 def test_objectives_and_limits_choose_among_providers(tmp_path: Path) -> None:
     async def run() -> None:
         async with servers(ANSWER, ANSWER) as (one, two):

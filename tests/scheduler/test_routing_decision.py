@@ -48,7 +48,8 @@ def test_who_is_asked_breaks_no_limit(
             assert one.price
             tokens = affordable(one, ask, limit)
             longest = ask.most_tokens or (ask.answer_tokens if tokens is None else tokens)
-            paid = one.price.input * ask.prompt_tokens + one.price.output * longest
+            written = longest + one.thinking
+            paid = one.price.input * ask.prompt_tokens + one.price.output * written
             assert paid / 1e6 <= limit * 1.000001
 
 
@@ -89,6 +90,7 @@ def test_who_becomes_quicker_or_cheaper_or_better_is_never_asked_later(
         replace(one, queue=one.queue * share),
         replace(one, error_rate=one.error_rate * share),
         replace(one, quality=one.quality + (100 - one.quality) * share),
+        replace(one, thinking=int(one.thinking * share)),
     ]
     if one.pace.tpot is not None:
         changes.append(replace(one, pace=replace(one.pace, tpot=one.pace.tpot * share)))
@@ -146,6 +148,17 @@ def test_a_limit_on_money_cuts_an_answer_that_could_be_endless() -> None:
     assert decide([one], endless, Wishes(max_price=0.5)).ranked
     long = Ask(prompt_tokens=100, answer_tokens=100, most_tokens=501)
     assert not decide([one], long, Wishes(max_price=0.5)).ranked
+
+
+def test_thinking_counts_where_money_is_limited() -> None:
+    one = fact("thoughtful", price=Price(input=0.0, output=1000.0), thinking=300)
+    assert affordable(one, ASK, 0.5) == 200
+    assert predict(one, ASK).cost == 0.4
+    fits, long = (Ask(prompt_tokens=1, answer_tokens=9, most_tokens=most) for most in (200, 201))
+    assert decide([one], fits, Wishes(max_price=0.5)).ranked
+    for limit in (Wishes(max_price=0.5), Wishes(budget=0.5)):
+        refused = decide([one], long, limit).refused[0]
+        assert refused.why == "201 tokens of answer and 300 of thinking may cost more than $0.5"
 
 
 def test_those_who_stand_by_come_last() -> None:

@@ -122,7 +122,7 @@ class Weigher:
         facts = self._candidates.facts(found, held=held, online=self._online())
         if gate and examined:
             facts = _after_the_rules(found, facts, gate, examined)
-        facts = as_lines_go(request.origin, facts)
+        facts = _with_thinking(found, as_lines_go(request.origin, facts), request)
         choice = decide(
             facts, ask, wishes, objective=route.objective, while_loading=route.while_loading
         )
@@ -160,6 +160,17 @@ class Weigher:
         if last.timings and usage.completion_tokens > 1 and last.timings.decode_ms > 0:
             seconds = last.timings.decode_ms / 1000 / (usage.completion_tokens - 1)
             learned.note_pace(seconds, crowd)
+
+
+def _with_thinking(
+    found: Sequence[Candidate], facts: Sequence[CandidateFacts], request: GenerateRequest
+) -> list[CandidateFacts]:
+    """The facts, with what each of them may think beyond the answers' limit."""
+    told: list[CandidateFacts] = []
+    for one, fact in zip(found, facts, strict=True):
+        tokens = one.remote.thinking(request) * request.n if one.remote else 0
+        told.append(structs.replace(fact, thinking=tokens) if tokens else fact)
+    return told
 
 
 def _after_the_rules(

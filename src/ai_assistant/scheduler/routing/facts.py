@@ -76,3 +76,5 @@ class CandidateFacts(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     """Of the prompt, as far as it is known to hold them."""
     error_rate: float = 0.0
+    thinking: int = 0
+    """Tokens that all answers together may take there beyond their limit, and that are paid for."""

@@ -91,7 +91,8 @@ def _unpaid(one: CandidateFacts, ask: Ask, dollars: float) -> str:
         return ""
     if not wanted:  # vectors
         return f"its {ask.prompt_tokens:,} tokens may cost more than ${dollars:g}"
-    return f"{wanted:,} tokens of answer may cost more than ${dollars:g}"
+    thinking = f" and {one.thinking:,} of thinking" if one.thinking else ""
+    return f"{wanted:,} tokens of answer{thinking} may cost more than ${dollars:g}"
 
 
 def _too_slow(one: CandidateFacts, wishes: Wishes, expected: Prediction) -> str:

@@ -1,8 +1,8 @@
 """What asking one candidate would take and cost.
 
 TTFT = queue + load + first + (prompt - cached) x per prompt token
-cost = price of the prompt, the cached part at its own price, and of the answer;
-       on the owner's machines the energy of the seconds that it computes
+cost = price of the prompt, the cached part at its own price, of the answer and of all the thinking
+       that it may have; on the owner's machines the energy of the seconds that it computes
 """
 
 import msgspec
@@ -55,21 +55,23 @@ def predict(one: CandidateFacts, ask: Ask) -> Prediction:
 
 
 def cost_of(one: CandidateFacts, ask: Ask, answer: int, *, busy: float) -> float | None:
-    """Dollars for an answer of so many tokens; None: the price is unknown."""
+    """Dollars for an answer of so many tokens, and its thinking; None: the price is unknown."""
     if one.price is None:
         return None
     usage = Usage(
         prompt_tokens=ask.prompt_tokens,
-        completion_tokens=answer,
+        completion_tokens=answer + one.thinking,
         cached_tokens=min(one.cached_tokens, ask.prompt_tokens),
     )
     return one.price.of(usage) + busy * one.energy
 
 
 def affordable(one: CandidateFacts, ask: Ask, dollars: float) -> int | None:
-    """Tokens of answer that so much pays for, whatever is cached; None: as many as one likes."""
+    """Tokens of answer that so much pays for, whatever is cached and beside all the thinking; None:
+    as many as one likes."""
     price = one.price or Price(input=float("inf"), output=float("inf"))
-    left = dollars - ask.prompt_tokens * MARGIN * price.input / 1_000_000
+    read, thought = ask.prompt_tokens * MARGIN * price.input, one.thinking * price.output
+    left = dollars - (read + thought) / 1_000_000
     if left < 0:
         return 0
     tokens = left * 1_000_000 / price.output if price.output > 0 else float("inf")
