@@ -9,7 +9,7 @@ import msgspec
 from ai_assistant.cli import plan_table
 from ai_assistant.cli.errors import CommandError
 from ai_assistant.cli.options import config_option, json_option, load
-from ai_assistant.cli.progress import Tell, bar
+from ai_assistant.cli.progress import bar
 from ai_assistant.config import places
 from ai_assistant.config.settings import Settings
 from ai_assistant.devices.child import ask_kernels
@@ -60,10 +60,15 @@ class Planning(msgspec.Struct, frozen=True, kw_only=True):
         cores = self.machine.cores
         own = self.settings.threads
         return Ways(
-            threads=(own,) if own else tuple(sorted({cores, max(1, cores // 2)})),
+            threads=(own,) if own else (cores,) if self.gpus else _threads(cores),
             gpus=tuple(gpu.name for gpu in self.gpus),
             chunk=max(CHUNKS) if self.gpus else max(self.wanted.chunks),
         )
+
+
+def _threads(cores: int) -> tuple[int, ...]:
+    """All, and half of them."""
+    return tuple(sorted({cores, max(1, cores // 2)}))
 
 
 @click.command("plan")
@@ -131,7 +136,9 @@ def command(
     plan = _engine_plan(planning, settings, found[0].layout)
     said = words.reasons(planning.anatomy, found, planning.limits, work)
     if any(bench.disturbed for bench in benches.values()):
-        said.append("Other programs computed while this was measured: --again on a quiet machine.")
+        said.append(
+            "Measured while busy: predictions may be low. Ask with --again on a quiet machine."
+        )
     if as_json:
         click.echo(_json(planning, plan, found, said, tried))
         return
@@ -229,17 +236,13 @@ def _benches(planning: Planning, *, again: bool, quiet: bool) -> tuple[dict[str,
     known = {} if again else stored.load(planning.folder, planning.name, kinds)
     missing = [kind for kind in kinds if kind not in known]
     with bar(f"Timing layers of {planning.model.id}", quiet=quiet or not missing) as tell:
-        for index, kind in enumerate(missing):
-            part = _part(tell, index, len(missing))
-            measuring = Measuring(Path(planning.model.path), planning.anatomy, part)
-            ways = msgspec.structs.replace(planning.ways, kv_type=kind)
-            known[kind] = measuring.measure(ways)
-            stored.save(planning.folder, planning.name, kind, known[kind])
+        if missing:
+            measuring = Measuring(Path(planning.model.path), planning.anatomy, tell)
+            ways = msgspec.structs.replace(planning.ways, kv_type=kinds[0], others=kinds[1:])
+            for kind, bench in measuring.measure_all(ways).items():
+                known[kind] = bench
+                stored.save(planning.folder, planning.name, kind, bench)
     return known, stored.load_factors(planning.folder, planning.name)
-
-
-def _part(tell: Tell, index: int, of: int) -> Tell:
-    return lambda share: tell((index + share) / of)
 
 
 def _refusal(planning: Planning, benches: dict[str, Bench]) -> str:

@@ -89,6 +89,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """How far it steps back behind other programs."""
     seconds: float = 1.0
     """What the repetitions of one case may take together, beyond the first."""
+    passes: int = 2
+    """Over all cases of a depth: what disturbs one pass is over in the next."""
 
 
 class Timed(msgspec.Struct, frozen=True):

@@ -106,6 +106,14 @@ def cases(
     return tuple(found)
 
 
+def of_cache(steps: tuple[Case, ...]) -> tuple[Case, ...]:
+    """Of these, what tells one type of KV cache from another: deep steps, those that they are
+    compared with, and the largest, which looks back within itself."""
+    alone = [one.tokens for one in steps if not one.depth and one.streams == 1]
+    sizes = {one.tokens for one in steps if one.depth} | {max(alone)}
+    return tuple(one for one in steps if one.tokens in sizes)
+
+
 def deep_one(layers: tuple[int, int], sizes: list[int]) -> int:
     """Which of two stand-ins shows what looking back costs: the quicker one, if it has enough
     layers, and such as no cache holds."""
@@ -148,6 +156,28 @@ def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device
         attention=_attention(deep, count, straight=device == "CPU"),
         compute_bytes=long.memory.get(f"compute/{device}", 0),
         other_bytes=_others(long, device),
+    )
+
+
+def with_cache(
+    base: Costs, plain: TrialReport, other: TrialReport, layers: int, device: str
+) -> Costs:
+    """The same device with another type of KV cache: from trials of one stand-in with so many
+    layers, of which `plain` has the cache that `base` was measured with.
+
+    In small steps behind nothing the cache makes no difference that could be measured.
+    """
+    before, after = flat(plain), flat(other)
+    steps = [n for n in sorted(after) if n >= TILE]
+    more = Curve((0, FEW, *steps), (0.0, 0.0, *((after[n] - before[n]) / layers for n in steps)))
+    layer = [max(seconds + more.at(n), 0.0)
+             for n, seconds in zip(base.layer.tokens, base.layer.seconds, strict=True)]  # fmt: skip
+    return msgspec.structs.replace(
+        base,
+        layer=Curve(base.layer.tokens, tuple(layer)),
+        attention=_attention(other, layers, straight=device == "CPU"),
+        compute_bytes=max(base.compute_bytes, other.memory.get(f"compute/{device}", 0)),
+        other_bytes=max(base.other_bytes, _others(other, device)),
     )
 
 
