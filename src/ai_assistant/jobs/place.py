@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ai_assistant.jobs.errors import JobsElsewhere
 from ai_assistant.jobs.states import FINAL
+from ai_assistant.protocol.files import lock_alone
 
 FILE_NAME = "jobs.db"
 _LOCK_NAME = "lock"
@@ -32,7 +33,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         """Raises `JobsElsewhere`, and `OSError`."""
         self._file = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-        if not _locked(self._file):
+        if not lock_alone(self._file):
             os.close(self._file)
             raise JobsElsewhere(
                 f"Another node works on the jobs in {folder}: send them to it, "
@@ -43,15 +44,3 @@ class FolderLock:
     def release(self) -> None:
         """Let another process have it."""
         os.close(self._file)
-
-
-def _locked(file: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows: the second one is not noticed
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Generator
@@ -16,6 +15,7 @@ import msgspec
 from ai_assistant.config.settings import Settings
 from ai_assistant.node.running import run
 from ai_assistant.protocol.errors import AssistantError, EngineError
+from ai_assistant.protocol.scratch import scratch_folder
 
 START_SECONDS = 60.0
 """How long it may take to listen."""
@@ -27,15 +27,15 @@ def temporary(settings: Settings) -> Generator[str]:
 
     Yields its address. Raises `EngineError` with its last words if it does not come up.
     """
-    with tempfile.TemporaryDirectory(prefix="ai-assistant-") as folder:
-        address, log = Path(folder, "address"), Path(folder, "log")
+    with scratch_folder("node") as folder:
+        address, log = folder / "address", folder / "log"
         server = msgspec.structs.replace(settings.server, host="127.0.0.1", port=0, api_keys=())
-        Path(folder, "settings.json").write_bytes(
+        (folder / "settings.json").write_bytes(
             msgspec.json.encode(msgspec.structs.replace(settings, server=server))
         )
         with log.open("wb") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "ai_assistant.node.temporary", folder],
+                [sys.executable, "-m", "ai_assistant.node.temporary", str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

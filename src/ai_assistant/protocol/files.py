@@ -1,6 +1,7 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and files that one process at a time has."""
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -20,3 +21,20 @@ def write_whole(path: Path, data: bytes) -> None:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def lock_alone(handle: int, *, wait: bool = False) -> bool:
+    """Keep other processes from locking the same file while the handle is open; whether that
+    worked. `wait`: for whoever has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from ai_assistant.devices.gpus import Gpu
 from ai_assistant.devices.plan import CHUNKS
 from ai_assistant.protocol.errors import AssistantError
 from ai_assistant.protocol.layout import TrialReport
+from ai_assistant.protocol.scratch import sweep
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.workers.local import LocalWorker
 from ai_assistant.workers.planning import Planner
@@ -46,7 +47,8 @@ class Idle:
         self._workers[model.id] = (model, worker)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. First goes what trials that were killed have left."""
+        await asyncio.to_thread(sweep)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._note_work()

@@ -9,9 +9,8 @@ second one loads; if that fails, the old plan is loaded again and goes on with t
 import asyncio
 import contextlib
 import logging
-import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +32,7 @@ from ai_assistant.protocol.frames import (
     TakeOver,
 )
 from ai_assistant.protocol.moves import MoveResult, MoveStep
+from ai_assistant.protocol.scratch import scratch_folder
 from ai_assistant.workers.engine_process import EngineProcess
 from ai_assistant.workers.line import Line
 
@@ -122,7 +122,7 @@ async def _hand_over(host: Host, new: EngineProcess, ready: Ready, loaded: float
     old.heir = heir = asyncio.get_running_loop().create_future()
     host.line.hold()
     try:
-        async with _folder() as folder:
+        with _folder() as folder:
             path = folder / "sequences"
             handed = await _handed(old, path)
             taken = await _taken(host, new, ready, path)
@@ -153,7 +153,7 @@ async def instead(host: Host, plan: EnginePlan, tell: Tell) -> MoveResult:
     problem: AssistantError | None = None
     gone = False
     try:
-        async with _folder() as folder:
+        with _folder() as folder:
             path = folder / "sequences"
             handed = await _handed(old, path)
             gone = True
@@ -283,20 +283,15 @@ async def _pause(host: Host, sequences: int) -> float:
     return max(line.resumed - line.quiet, 0.0) if sequences and line.resumed else 0.0
 
 
-_FOLDER = "ai-assistant-move-"
-
-
-@contextlib.asynccontextmanager
-async def _folder() -> AsyncGenerator[Path]:
+@contextlib.contextmanager
+def _folder() -> Generator[Path]:
     """A folder for its owner alone, gone afterwards: what people said passes through it."""
-    try:
-        folder = tempfile.TemporaryDirectory(
-            prefix="ai-assistant-move-", ignore_cleanup_errors=True
-        )
-    except OSError as error:
-        raise EngineError(f"What runs could not be written down: {error}") from error
-    with folder as at:
-        yield Path(at)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder("move"))
+        except OSError as error:
+            raise EngineError(f"What runs could not be written down: {error}") from error
+        yield folder
 
 
 async def _shielded(work: Coroutine[Any, Any, Taken]) -> Taken:

@@ -2,10 +2,11 @@
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from ai_assistant.protocol.files import lock_alone
 
 _NAME = re.compile(r"egress-(\d{8})\.jsonl\Z")
 _LOCK = "egress.lock"
@@ -47,18 +48,9 @@ def lines(path: Path) -> Iterator[Line]:
 def take_lock(folder: Path) -> int:
     """A handle that keeps others out while it is open; raises `BlockingIOError`."""
     handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not lock_alone(handle):
         os.close(handle)
-        raise BlockingIOError("another program writes the egress log") from error
+        raise BlockingIOError("another program writes the egress log")
     return handle
 
 
