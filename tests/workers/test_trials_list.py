@@ -82,8 +82,8 @@ def test_quiet_machine_is_passed_over_a_few_times_and_told_apart_by_cache() -> N
     assert len({trial.path for trial in machine.trials}) == 2
 
 
-@given(st.integers(0, 3 * TASKS), st.integers(0, 2 * TASKS), st.floats(1.4, 8.0))
-@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 3 * TASKS), st.integers(0, TASKS), st.floats(1.4, 8.0))
+@settings(max_examples=40, deadline=None)
 def test_others_for_a_while_change_nothing(start: int, length: int, factor: float) -> None:
     machine = Clockwork(lambda turn: factor if start <= turn < start + length else 1.0)
     assert not measured(machine).disturbed

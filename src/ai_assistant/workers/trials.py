@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import psutil
 from msgspec import structs
 
 from ai_assistant.devices.layout.passes import Pass, doubt, doubted, least, wanted
@@ -35,8 +36,8 @@ AGAIN_SECONDS, AGAIN_SHARE = 20.0, 0.5
 """For those, at most: so long, or that share of what the passes before took."""
 FILLED = 2 << 30
 """Bytes of stand-ins that are written to time a model; larger ones are of zeros."""
-DISTURBED = 0.25
-"""Cores that others may use while something is timed."""
+DISTURBED, DISTURBED_SHARE = 0.25, 0.05
+"""Cores that others may use while something is timed: so many, or that share of them."""
 
 
 class Measuring:
@@ -137,8 +138,13 @@ class Measuring:
         if cases and key not in self._known:
             placed = structs.replace(trial, path=str(self._file(task.layers)))
             self._known[key] = process.run(placed)
-            quiet = cores_of_others(process, before, begun) < DISTURBED
+            quiet = cores_of_others(process, before, begun) < _unheard()
         if cases:
             self._passes[task.name].append(Pass(report=self._known[key], quiet=quiet))
         progress.done(task.name, time.monotonic() - begun)
         self._on_progress(progress.share)
+
+
+def _unheard() -> float:
+    """Cores of others that are not noticed."""
+    return max(DISTURBED, DISTURBED_SHARE * (psutil.cpu_count() or 1))

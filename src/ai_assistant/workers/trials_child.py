@@ -27,6 +27,8 @@ LEAST, MOST = 1, 20
 """Repetitions of one case in one pass, beyond the first."""
 SLOW, LONG = 0.3, 5.0
 """Seconds from which a pass takes a case once, and from which one pass must do."""
+USUAL = 1.2
+"""Times that a token of a larger step takes at most, of one of a smaller step."""
 UNKNOWN = float("inf")
 States = dict[tuple[str, str, int], NDArray[np.uint8]]
 """By path, KV type and number of tokens: on every device the same."""
@@ -129,18 +131,22 @@ def _passes(steps: "_Steps", cases: list[Case], trial: Trial) -> list[Timed]:
     """The least time of each: others only ever make a step slower."""
     best = dict.fromkeys(cases, UNKNOWN)
     for _ in range(trial.passes):
+        usual = 0.0
         for case in cases:
             if best[case] <= LONG or best[case] == UNKNOWN:
-                best[case] = min(best[case], _seconds(steps, case, trial.seconds / trial.passes))
+                found = _seconds(steps, case, trial.seconds / trial.passes, usual * case.tokens)
+                best[case] = min(best[case], found)
+            usual = USUAL * best[case] / case.tokens
     return [Timed(case, seconds) for case, seconds in best.items()]
 
 
-def _seconds(steps: "_Steps", case: Case, budget: float) -> float:
-    """The time of a step in peace: the least."""
+def _seconds(steps: "_Steps", case: Case, budget: float, usual: float) -> float:
+    """The time of a step in peace: the least. `usual`: what it would take if its tokens took as
+    long as those of a smaller step; more is a disturbance, or a driver that prepares something."""
     steps.open(case)
     first = steps.timed(case)  # touches pages, builds graphs
     if first > SLOW:
-        return first
+        return first if first > LONG or first <= usual else min(first, steps.timed(case))
     seconds = [steps.timed(case) for _ in range(LEAST)]
     while len(seconds) < MOST and sum(seconds) < budget:
         seconds.append(steps.timed(case))
