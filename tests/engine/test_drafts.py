@@ -92,8 +92,8 @@ def steps(bench: Bench, count: int) -> None:
     for _ in range(count):
         bench.engine.accept()
         parts = bench.engine._batcher.next()
-        if parts and bench.engine.decode(parts):
-            bench.engine.commit(parts)
+        if parts and bench.engine.stepping.decode(parts):
+            bench.engine.stepping.commit(parts)
 
 
 def texts(bench: Bench) -> list[str]:

@@ -28,8 +28,8 @@ def step(bench: Bench) -> None:
     """One round of the engine's loop."""
     bench.engine.accept()
     parts = bench.engine._batcher.next()
-    if parts and bench.engine.decode(parts):
-        bench.engine.commit(parts)
+    if parts and bench.engine.stepping.decode(parts):
+        bench.engine.stepping.commit(parts)
 
 
 def one_at_a_time(bench: Bench, prompts: list[str], max_tokens: int) -> list[list[TokenLogprob]]:
@@ -155,8 +155,8 @@ def test_abort_frees_the_slot_and_the_cells(bench: MakeBench) -> None:
     for _ in range(5):
         engine.engine.accept()
         parts = engine.engine._batcher.next()
-        assert engine.engine.decode(parts)
-        engine.engine.commit(parts)
+        assert engine.engine.stepping.decode(parts)
+        engine.engine.stepping.commit(parts)
     assert engine.engine.status().running == 1
     engine.orders.arrivals.put(Abort("gone"))
     engine.engine.accept()
@@ -235,7 +235,7 @@ def test_kernel_failure_ends_only_its_batch(bench: MakeBench) -> None:
     engine.ask("bad", chat("Hello!"))
     engine.engine.accept()
     parts = engine.engine._batcher.next()
-    engine.engine._fail(parts, RuntimeError("the GPU is gone"))
+    engine.engine.stepping._fail(parts, RuntimeError("the GPU is gone"))
     assert "GPU is gone" in engine.collector.failed["bad"].error.message
     engine.ask("good", chat("Hello!"))
     assert engine.run().usage("good").completion_tokens == 16
@@ -361,10 +361,10 @@ def test_bad_row_ends_only_its_own_request(bench: MakeBench) -> None:
     engine.ask("good", chat("Who are you?"))
     engine.engine.accept()
     parts = engine.engine._batcher.next()
-    assert engine.engine.decode(parts)
-    assert engine.engine._logits is not None
-    engine.engine._logits[0] = np.nan
-    engine.engine.commit(parts)
+    assert engine.engine.stepping.decode(parts)
+    assert engine.engine.stepping._logits is not None
+    engine.engine.stepping._logits[0] = np.nan
+    engine.engine.stepping.commit(parts)
     collector = engine.run()
     assert "No token could be chosen" in collector.failed["bad"].error.message
     assert collector.usage("good").completion_tokens == 16
