@@ -20,6 +20,7 @@ from ai_assistant.devices.beyond import lay, predict
 from ai_assistant.engine.loading import load
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.store.models import read_model
+from ai_assistant.workers.beyond import disk_speed
 from benchmarks.cgroup import Group, limited
 from benchmarks.cold import direct, drop
 from benchmarks.report import Record, publish
@@ -68,6 +69,9 @@ def _measured(path: Path, tokens: int, threads: int) -> tuple[list[Record], list
         Record("against disk / touched", speed, "1/s", disk / touched, whole, bar, whole >= BAR),
         Record("against disk / from disk", speed, "1/s", disk / streamed, strict, bar,
                strict >= BAR),
+        Record("disk, as the loader reads", ours["disk"] / 1e9, "GB/s"),
+        Record("predicted to come from disk", ours["foreseen"] / 1e9, "GB", streamed / 1e9,
+               ours["foreseen"] / streamed),
         Record("predicted", ours["predicted"], "1/s", speed, ours["predicted"] / speed),
         Record("most memory of the group", group["peak"] / 1e9, "GB", limit / 1e9,
                group["peak"] / limit),
@@ -118,7 +122,7 @@ def _child(who: str, path: str, tokens: int, threads: int, resident: int) -> Non
         load_mode="mmap",
     )  # fmt: skip
     size = Path(path).stat().st_size
-    disk = direct(Path(path))
+    disk = disk_speed(path)
     found = predict(model_info, plan, int(size / TIMES), disk)
     if who == "ours" and resident:
         plan = structs.replace(plan, resident_bytes=resident)
@@ -140,7 +144,8 @@ def _child(who: str, path: str, tokens: int, threads: int, resident: int) -> Non
     kept = model.beyond.division.bytes_kept if model.beyond else 0
     answer = {
         "seconds": seconds[SKIPPED:], "tokens": chosen, "streamed": streamed,
-        "touched": streamed + kept, "predicted": found.tokens_per_second,
+        "touched": streamed + kept, "predicted": found.tokens_per_second, "disk": found.disk,
+        "foreseen": found.streamed,
     }  # fmt: skip
     print(json.dumps(answer), flush=True)
     os._exit(0)

@@ -4,6 +4,7 @@ import pytest
 from msgspec import structs
 
 from ai_assistant.devices.beyond import SHARE, WORKING, Experts, fits, frugal, lay, need, predict
+from ai_assistant.engine.readahead_order import Span, divide
 from ai_assistant.protocol.errors import ModelLoadFailed
 from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
@@ -27,6 +28,17 @@ def test_the_speed_is_what_the_disk_gives_for_what_does_not_stay() -> None:
     assert found.resident == int(4 * GB * SHARE) - KV - WORKING
     assert 6 * GB - found.resident < found.streamed < 6 * GB - found.resident + 0.1 * 6 * GB
     assert found.tokens_per_second == pytest.approx(2e9 * 0.8 / found.streamed)
+
+
+def test_what_comes_from_disk_is_what_the_engine_would_stream() -> None:
+    """`engine/readahead_order.divide`: a share of each layer stays beside what passes through."""
+    layer = 6 * GB // 32
+    order = [[Span(n * layer, (n + 1) * layer)] for n in range(32)]
+    for free in (2 * GB, 4 * GB, 5 * GB):
+        found = predict(MODEL, PLAN, free, 2e9)
+        assert found.streamed == pytest.approx(
+            divide(order, found.resident).bytes_streamed, rel=0.03
+        )
 
 
 def test_no_disk_is_quicker_than_memory() -> None:

@@ -84,7 +84,7 @@ def predict(
     room = int(free * SHARE) - kv_bytes(model, plan) - WORKING
     experts = experts or Experts()
     dense = model.size_bytes - experts.bytes
-    streamed = max(dense - max(room - int(dense * THROUGH), 0), 0) if room < dense else 0
+    streamed = _streamed(dense, room)
     if experts.bytes:
         missing = 1 - max(room - dense, 0) / experts.bytes
         streamed += int(experts.bytes * experts.share * max(missing, 0.0))
@@ -94,6 +94,14 @@ def predict(
     return FromDisk(
         resident=max(room, 0), streamed=streamed, disk=rate, tokens_per_second=1 / seconds
     )
+
+
+def _streamed(dense: int, room: int) -> int:
+    """Of weights that every token needs: the same share of each layer stays, and of the rest as
+    much as passes through at once has room too."""
+    through = int(dense * THROUGH)
+    kept = (room - through) / max(dense - through, 1)
+    return int(dense * (1 - min(max(kept, 0.0), 1.0)))
 
 
 def lay(

@@ -16,7 +16,6 @@ from ai_assistant.store.anatomy import read_anatomy
 log = logging.getLogger(__name__)
 
 DISK_SECONDS = 0.9
-"""For three ways of reading."""
 
 
 def free_here(available: int) -> int:
@@ -31,7 +30,7 @@ def from_disk(
     """The plan with a part of the weights in memory, and words for it. Raises `ModelLoadFailed`
     where it would be slower than the owner's least."""
     plan = frugal(plan, settings.context)
-    disk = disk_speed(str(Path(model.path).parent))
+    disk = disk_speed(model.path)
     found = predict(model, plan, free, disk, experts=_experts(Path(model.path)))
     plan, words = lay(model, plan, found, free, settings.least_tokens_per_second)
     log.warning(words)
@@ -45,7 +44,13 @@ def _experts(path: Path) -> Experts:
 
 
 @functools.cache
-def disk_speed(folder: str) -> float | None:
-    """Bytes per second of several readers at once, past the page cache; None: not to be had."""
-    speed = measure_disk([folder], DISK_SECONDS)
+def disk_speed(path: str) -> float | None:
+    """Bytes per second, as the engine reads the weights that pass through; where that cannot be
+    seen, of several readers past the page cache; None: not to be had."""
+    # Looked for only where a model is larger than the memory: it brings numpy along.
+    from ai_assistant.workers.reading import reading_speed
+
+    if found := reading_speed(path, DISK_SECONDS):
+        return found
+    speed = measure_disk([str(Path(path).parent)], DISK_SECONDS)
     return speed and (speed.parallel or speed.sequential)
