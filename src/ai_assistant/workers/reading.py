@@ -26,8 +26,9 @@ WARMING = 0.25
 def reading_speed(path: str, seconds: float) -> float | None:
     """Bytes per second; None where too much of the file is in memory, or it cannot be read."""
     try:
-        chunks = [start for start in range(0, os.stat(path).st_size - CHUNK, CHUNK)
-                  if resident(path, start, CHUNK) <= _CACHED]  # fmt: skip
+        size = os.stat(path).st_size
+        chunks = [start for start in range(0, size, CHUNK)
+                  if resident(path, start, min(CHUNK, size - start)) <= _CACHED]  # fmt: skip
         return _timed(path, chunks, seconds) if len(chunks) >= ENOUGH else None
     except OSError:
         return None
@@ -67,12 +68,13 @@ class _Reading:
         while not (self.ended or self.failed):
             with self._lock:
                 start = next(self._next)
+            length = min(CHUNK, self._file.size - start)
             try:
-                self._file.bring(start, CHUNK)
+                self._file.bring(start, length)
             except OSError:
                 self.failed = True
             with self._lock:
-                self.done += CHUNK
+                self.done += length
                 self._held.append(start)
                 gone = self._held.pop(0) if len(self._held) > BEHIND * READERS else None
             if gone is not None:
