@@ -8,39 +8,21 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from functools import partial
 
-import msgspec
 from msgspec import structs
 
-from ai_assistant.engine.allowance import Allowance, unloaded
-from ai_assistant.engine.compose import Pace, Part, compose, protected_streams
+from ai_assistant.engine.admission import Limits, better_to_wait, candidates, fits, has_place
+from ai_assistant.engine.compose import Pace, Part, compose
 from ai_assistant.engine.fairness import Fairness
 from ai_assistant.engine.floor import Floor
 from ai_assistant.engine.residence import Known, Residence
 from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.streams import Streams
 from ai_assistant.engine.turns import Turns
-from ai_assistant.kvcache.blocks import common_prefix
 from ai_assistant.kvcache.tiers import WORTH_SHARING
 from ai_assistant.protocol.requests import Priority
 
-WORTH_WAITING = 64
-"""Tokens in common with a prompt that is being computed, from which waiting for it pays."""
-RESERVE = 32
-"""Cells per running sequence that admission leaves free, so that parking stays rare."""
 FETCH_SECONDS, FETCH_SHARE = 0.003, 0.1
 """Blocks may come back for so long before a step, or for this share of the step before."""
-LOOK_AHEAD = 32
-"""Waiting sequences that one admission looks at."""
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the plan allows."""
-
-    slots: int
-    retained: int
-    chunk: int
-    shares_prefixes: bool
-    batch_floor: float = 0.05
-    tpot_factor: float = 2.0
 
 
 class Batcher:
@@ -63,7 +45,7 @@ class Batcher:
         self._limits = self._planned = limits
         self._fairness = Fairness()
         self._floor = Floor(limits.batch_floor)
-        self._allowance = Allowance(limits.tpot_factor)
+        self._streams = Streams(pace, limits.tpot_factor)
         self._turns = Turns()
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
@@ -120,22 +102,12 @@ class Batcher:
         """A step with these parts took so long. Called before they end."""
         self._last_step = seconds
         self._turns.passed(parts, self.running)
-        streams = _protected(parts)
-        priority = streams[0].sequence.request.priority if streams else None
-        self._allowance.passed(priority, self._unloaded(streams, parts, seconds), seconds)
+        self._streams.passed(parts, seconds, self._cache.ledger.used)
         if self._mixed():
             served = {part.sequence.request.priority for part in parts}
             self._floor.spent(seconds, self._present(), served)
         else:
             self._floor.clear()
-
-    def _unloaded(self, streams: list[Part], parts: list[Part], seconds: float) -> float:
-        """What a step would have taken if there was nothing but these streams."""
-        tokens = sum(1 + len(part.draft) for part in streams)
-        predicted = None if len(streams) == len(parts) else self._pace.seconds(tokens)
-        own = sum(part.sequence.computed for part in streams)
-        empty = self._pace.empty(tokens)
-        return unloaded(predicted or seconds, empty, own, self._cache.ledger.used)
 
     def _mixed(self) -> bool:
         """Whether sequences of more than one class want something."""
@@ -157,22 +129,13 @@ class Batcher:
                 short_first=self._turns.short_first,
             )
             parts = composed(due=due)
-            if due is None and not self._bearable(parts):
+            if due is None and not self._streams.bear(parts):
                 parts = composed(spare=False)
             parts = self._fit(parts)
             computing = any(sequence.restoring is None for sequence in self.running)
             if parts or not computing:
                 return parts
             self._park(max(self.running, key=_order))
-
-    def _bearable(self, parts: list[Part]) -> bool:
-        """Whether the streams of the highest class can spare what the others' part costs."""
-        streams = _protected(parts)
-        alone = self._pace.seconds(len(streams))
-        if not streams or len(streams) == len(parts) or alone is None:
-            return True
-        total = self._pace.seconds(sum(part.count for part in parts)) or alone
-        return self._allowance.bears(streams[0].sequence.request.priority, total - alone)
 
     def _fit(self, parts: list[Part]) -> list[Part]:
         """The parts for which there is room, a prompt's cut to what there is."""
@@ -236,15 +199,15 @@ class Batcher:
     def _admit(self, due: Priority | None) -> None:
         """Start what may start. Who has to wait holds back its own class and those below it."""
         blocked: Priority | None = None
-        for sequence in self._candidates(due):
+        for sequence in candidates(self.waiting, due):
             priority = sequence.request.priority
             if blocked is not None and priority >= blocked:
                 continue
-            if not self._has_place(priority, due):
+            if not has_place(priority, self.running, self._limits, due):
                 blocked = priority
                 continue
             known = self._residence.find(sequence)
-            if self._better_to_wait(sequence, known.length):
+            if self._shares(sequence) and better_to_wait(sequence, known.length, self.running):
                 continue
             known = self._make_way(sequence, known, due)
             if known is None:
@@ -252,11 +215,14 @@ class Batcher:
                 continue
             self._start(sequence, known)
 
-    def _has_place(self, priority: Priority, due: Priority | None) -> bool:
-        """Whether a sequence of this class may run beside its equals and betters. The class whose
-        turn it is may have one place more than there are."""
-        places = self._limits.slots + (priority == due and self._limits.retained > 0)
-        return sum(1 for one in self.running if one.request.priority <= priority) < places
+    def _start(self, sequence: Sequence, known: Known) -> None:
+        self.waiting.remove(sequence)
+        self._residence.begin(sequence, known)
+        self._fairness.started(sequence)
+        if not sequence.started_at:
+            sequence.started_at = time.perf_counter()
+            sequence.cached = min(sequence.computed, sequence.prompt_length)
+        bisect.insort(self.running, sequence, key=_order)
 
     def _make_way(self, sequence: Sequence, known: Known, due: Priority | None) -> Known | None:
         """Park lower classes until there are a place and cells. What is known of the sequence
@@ -277,12 +243,12 @@ class Batcher:
             known = self._residence.find(sequence)
         return known
 
-    def _candidates(self, due: Priority | None) -> list[Sequence]:
-        first = self.waiting[:LOOK_AHEAD]
-        if due is None:
-            return first
-        turn = next((s for s in self.waiting if s.request.priority == due), None)
-        return first if turn is None else [turn, *(s for s in first if s is not turn)]
+    def _shares(self, sequence: Sequence) -> bool:
+        """Whether it can begin with cells that another one computes."""
+        return sequence.state is None and self._limits.shares_prefixes
+
+    def _fits(self, sequence: Sequence, known: Known, without: Items[Sequence] = ()) -> bool:
+        return fits(sequence, known, self._cache, self.running, without)
 
     def _preempt(self, lower: list[Sequence]) -> None:
         """Park the newest of these, of the lowest class."""
@@ -309,51 +275,6 @@ class Batcher:
         self.running, self.waiting = other.running, other.waiting
         self.preemptions = other.preemptions
         self._fairness = other._fairness
-
-    def _better_to_wait(self, sequence: Sequence, known: int) -> bool:
-        """Whether a running prompt will soon have computed much of this one's beginning."""
-        if sequence.state is not None or not self._limits.shares_prefixes:
-            return False
-        for other in self.running:
-            if other.remaining > 1 and _goes_before(other, sequence):
-                common = common_prefix(other.tokens, sequence.tokens, 0)
-                common = min(common, len(sequence.tokens) - 1)
-                if common >= known + WORTH_WAITING and other.computed < common:
-                    return True
-        return False
-
-    def _fits(self, sequence: Sequence, known: Known, without: Items[Sequence] = ()) -> bool:
-        """Whether its cells are free, or would be `without` some of those that run. Who runs alone
-        always fits: the intake has seen to that."""
-        stay = [one for one in self.running if one not in without]
-        if not stay and not without:
-            return True
-        need = len(sequence.tokens) + RESERVE * (len(stay) + 1)
-        if known.hot and not self._cache.is_retained(known.holder):
-            need -= known.hot
-        booked = sum(other.remaining for other in stay)
-        return self._cache.available([one.slot for one in without]) >= need + booked
-
-    def _start(self, sequence: Sequence, known: Known) -> None:
-        self.waiting.remove(sequence)
-        self._residence.begin(sequence, known)
-        self._fairness.started(sequence)
-        if not sequence.started_at:
-            sequence.started_at = time.perf_counter()
-            sequence.cached = min(sequence.computed, sequence.prompt_length)
-        bisect.insort(self.running, sequence, key=_order)
-
-
-def _protected(parts: list[Part]) -> list[Part]:
-    """The parts of the streams whose pace is kept."""
-    single = [part for part in parts if part.count == 1]
-    kept = protected_streams([part.sequence for part in single])
-    return single[: len(kept)]
-
-
-def _goes_before(one: Sequence, other: Sequence) -> bool:
-    same_tenant = one.request.tenant == other.request.tenant
-    return same_tenant and one.request.priority <= other.request.priority
 
 
 def _order(sequence: Sequence) -> tuple[int, float, float, int]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence as Items
 
 import msgspec
 
-from ai_assistant.engine.batcher import RESERVE
+from ai_assistant.engine.admission import RESERVE
 from ai_assistant.engine.changes import Depth, depth
 from ai_assistant.engine.kernels import Context, Model
 from ai_assistant.engine.pins import compute as pin

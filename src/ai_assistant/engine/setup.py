@@ -4,7 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from ai_assistant.engine.batcher import Batcher, Limits
+from ai_assistant.engine.admission import Limits
+from ai_assistant.engine.batcher import Batcher
 from ai_assistant.engine.drafts.drafting import Drafting
 from ai_assistant.engine.drafts.loading import load_draft
 from ai_assistant.engine.guesses import STEP_GUESSES, Guesses
