@@ -18,7 +18,7 @@ from msgspec import structs
 
 from ai_assistant.devices.beyond import lay, predict
 from ai_assistant.engine.loading import load
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.store.models import read_model
 from ai_assistant.workers.beyond import disk_speed
 from benchmarks.cgroup import Group, limited

@@ -20,7 +20,7 @@ from typing import Any
 from ai_assistant.gateway.app import build_app
 from ai_assistant.gateway.server import new_loop, serve
 from ai_assistant.gateway.settings import GatewaySettings
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.scheduler import Scheduler

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ai_assistant.engine.loading import load
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from benchmarks.cold import buffered, direct, drop, touch_memory
 from benchmarks.report import Record, publish
 from benchmarks.source import BENCH

@@ -10,7 +10,7 @@ from ai_assistant.devices.plan import Machine, plan_engine
 from ai_assistant.devices.profile import ThreadRate
 from ai_assistant.devices.relayout import Better, Here, better_on_processor
 from ai_assistant.devices.settings import EngineSettings
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.moves import MoveResult
 from ai_assistant.protocol.relayout import Usage
 from ai_assistant.protocol.status import EngineStatus, ModelInfo

@@ -5,8 +5,8 @@ from msgspec import structs
 
 from ai_assistant.devices.beyond import SHARE, WORKING, Experts, fits, frugal, lay, need, predict
 from ai_assistant.engine.readahead_order import Span, divide
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import ModelLoadFailed
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 
 GB = 1 << 30

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from ai_assistant.devices.replan import read_changes, replan, room_for_both
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import InvalidRequest
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 
 PLAN = EnginePlan(

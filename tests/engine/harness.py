@@ -11,14 +11,8 @@ from ai_assistant.engine.sampling import Sampler
 from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.protocol.blocks import BlocksAnswer
 from ai_assistant.protocol.chunks import TokenChunk, Usage
-from ai_assistant.protocol.frames import (
-    BlocksSaid,
-    Chunks,
-    EnginePlan,
-    EngineReport,
-    Failed,
-    Shutdown,
-)
+from ai_assistant.protocol.engine_plan import EnginePlan
+from ai_assistant.protocol.frames import BlocksSaid, Chunks, EngineReport, Failed, Shutdown
 from ai_assistant.protocol.requests import GenerateRequest, Priority, Sampling, TextPrompt
 
 

@@ -17,7 +17,8 @@ from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.speculation.policy import MODEL
 from ai_assistant.engine.speculation.rounds import another_round, choose_rounds
-from ai_assistant.protocol.frames import Abort, DraftPlan, Ease
+from ai_assistant.protocol.engine_plan import DraftPlan
+from ai_assistant.protocol.frames import Abort, Ease
 from ai_assistant.protocol.requests import Priority, Sampling
 
 PROMPTS = [f"Tell me a story about number {index} and a boat." for index in range(5)]

@@ -22,7 +22,7 @@ from ai_assistant.engine.kernels import Model
 from ai_assistant.kvcache.blocks import BLOCK, Block, BlockId, block_name, root_name
 from ai_assistant.kvcache.tiers import Piece, Restoring, Speeds, Tiers, worth_fetching
 from ai_assistant.kvcache.warm import WarmStore
-from ai_assistant.protocol.frames import ColdPlan
+from ai_assistant.protocol.engine_plan import ColdPlan
 from ai_assistant.protocol.requests import Priority
 
 ROOT = root_name(b"")

@@ -14,7 +14,7 @@ from ai_assistant.engine.kernels import Context, LoadError, Model, repack
 from ai_assistant.engine.kernels.gguf import tensor_places
 from ai_assistant.engine.loading import Progress, load
 from ai_assistant.engine.readahead import Ahead
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.store.gguf_header import read_header
 from ai_assistant.store.models import starter_path
 

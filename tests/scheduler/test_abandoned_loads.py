@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from ai_assistant.protocol.chunks import TokenChunk
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.requests import GenerateRequest, Sampling, TextPrompt
 from ai_assistant.protocol.status import ModelInfo, ModelState, ModelStatus
 from ai_assistant.protocol.worker import Worker

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ai_assistant.devices.pressure import PressureFacts
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelStatus
 from ai_assistant.scheduler.easing import Easing, Loaded
 from ai_assistant.scheduler.relief import Ease, Shrink, Unload

@@ -10,8 +10,8 @@ from msgspec import structs
 from tests.scheduler.test_easing import ENGINE, MODEL, Clock, in_a_loop
 
 from ai_assistant.devices.worth_moving import LASTS, REST
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import EngineError
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.moves import How, MoveResult, MoveStep, Want
 from ai_assistant.protocol.relayout import Proposal, Usage
 from ai_assistant.protocol.status import (

@@ -16,7 +16,7 @@ from ai_assistant.devices.facts import read_cpu
 from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.devices.worth_moving import LASTS, REST
 from ai_assistant.protocol.chunks import TokenLogprob
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.moves import MoveResult, Want
 from ai_assistant.protocol.relayout import Proposal, Usage
 from ai_assistant.protocol.requests import GenerateRequest, Sampling, TextPrompt

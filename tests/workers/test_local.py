@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import AssistantError, ModelLoadFailed
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.requests import GenerateRequest, TextPrompt
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.workers.local import LocalWorker

@@ -9,7 +9,7 @@ from tests.workers.test_planning import CPU, LAYERS, Kernels, measured, planner,
 
 from ai_assistant.devices.facts import read_cpu
 from ai_assistant.devices.settings import EngineSettings
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.relayout import Usage
 from ai_assistant.workers.planning import Planner
 from ai_assistant.workers.proposing import GPU_SECONDS, Proposer

@@ -16,7 +16,7 @@ from ai_assistant.devices.facts import read_disk
 from ai_assistant.devices.keep import GIGABYTE, Place, disk_bytes
 from ai_assistant.devices.settings import CacheSettings
 from ai_assistant.kvcache.cold import shelf
-from ai_assistant.protocol.frames import Pin
+from ai_assistant.protocol.engine_plan import Pin
 from ai_assistant.store import pins as pins_file
 
 _NEXT_LOAD = "It takes effect when a model is loaded next."

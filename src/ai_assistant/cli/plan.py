@@ -22,7 +22,7 @@ from ai_assistant.devices.layout.room import Limits, measured, memory
 from ai_assistant.devices.layout.search import TURNS, Prediction, Wanted, Workload, best
 from ai_assistant.devices.plan import CHUNKS, Machine, choices, limits, plan_engine
 from ai_assistant.devices.settings import EngineSettings
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.store.anatomy import read_anatomy

@@ -4,7 +4,7 @@ from ai_assistant.cli.output import columns, size
 from ai_assistant.devices.layout import words
 from ai_assistant.devices.layout.predict import TERMS, Factors
 from ai_assistant.devices.layout.search import Prediction
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.workers.verifying import Verified
 

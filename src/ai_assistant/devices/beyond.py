@@ -11,8 +11,8 @@ from msgspec import structs
 
 from ai_assistant.devices.layout.room import of_kv_type
 from ai_assistant.devices.plan import CELL_STEP
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import ModelLoadFailed
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 
 WORKING = 320 << 20

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from ai_assistant.devices.layout.room import KV_BYTES
-from ai_assistant.protocol.frames import DraftPlan, EnginePlan
+from ai_assistant.protocol.engine_plan import DraftPlan, EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 
 Seconds = Callable[[int], float]

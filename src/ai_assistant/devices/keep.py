@@ -4,7 +4,7 @@ import msgspec
 from msgspec import structs
 
 from ai_assistant.devices.settings import CacheSettings
-from ai_assistant.protocol.frames import ColdPlan, EnginePlan, Pin
+from ai_assistant.protocol.engine_plan import ColdPlan, EnginePlan, Pin
 
 GIGABYTE = 1 << 30
 DISK_SHARE = 0.1

@@ -6,8 +6,8 @@ from ai_assistant.devices.layout.predict import Layout
 from ai_assistant.devices.layout.room import Limits, of_kv_type
 from ai_assistant.devices.layout.search import TURNS, Wanted
 from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.protocol.engine_plan import EnginePlan, LoadMode
 from ai_assistant.protocol.errors import ModelLoadFailed
-from ai_assistant.protocol.frames import EnginePlan, LoadMode
 from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.protocol.status import ModelInfo
 

@@ -14,8 +14,8 @@ from msgspec import structs
 from ai_assistant.devices.plan import Machine, memory_need, plan_engine
 from ai_assistant.devices.profile import ThreadRate
 from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import ModelLoadFailed
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.relayout import Usage
 from ai_assistant.protocol.status import EngineStatus, ModelInfo
 

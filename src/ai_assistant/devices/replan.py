@@ -8,8 +8,8 @@ from msgspec import Meta, structs
 from ai_assistant.devices.layout.room import of_kv_type
 from ai_assistant.devices.plan import CELL_STEP
 from ai_assistant.devices.settings import KvType
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import InvalidRequest
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 
 _Count = Annotated[int, Meta(ge=1, le=512)]

@@ -13,16 +13,9 @@ from ai_assistant.engine.identity import weights
 from ai_assistant.engine.intake import Intake
 from ai_assistant.engine.kernels import LoadError
 from ai_assistant.engine.loading import load
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import AssistantError, ModelLoadFailed
-from ai_assistant.protocol.frames import (
-    EnginePlan,
-    Load,
-    LoadFailed,
-    Progress,
-    Ready,
-    read_frame,
-    unpack_order,
-)
+from ai_assistant.protocol.frames import Load, LoadFailed, Progress, Ready, read_frame, unpack_order
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 
 _SETTINGS = frozenset(
     ("context_limit", "threads", "threads_batch", "elastic_threads", "speculation", "draft",

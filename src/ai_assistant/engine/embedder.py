@@ -16,6 +16,7 @@ from ai_assistant.engine.pairs import pair_tokens
 from ai_assistant.engine.reading import read
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.protocol.chunks import Embeddings
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import (
     AssistantError,
     ContextLengthExceeded,
@@ -26,7 +27,6 @@ from ai_assistant.protocol.errors import (
 from ai_assistant.protocol.frames import (
     Abort,
     Embedded,
-    EnginePlan,
     Failed,
     Generate,
     Limit,

@@ -23,11 +23,11 @@ from ai_assistant.engine.sequence import Prepared, Sequence
 from ai_assistant.engine.setup import Parts, build
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.engine.stepping import Stepping
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.frames import (
     Abort,
     AskBlocks,
     Ease,
-    EnginePlan,
     Failed,
     HandOver,
     Limit,

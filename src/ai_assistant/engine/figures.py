@@ -8,7 +8,7 @@ from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.setup import Parts
 from ai_assistant.engine.statistics import Statistics
 from ai_assistant.kvcache.cold import ColdStatus
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.status import EngineStatus
 
 

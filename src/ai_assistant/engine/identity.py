@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from ai_assistant.engine.kernels import Model, libllama
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 
 SAMPLES = 256
 SAMPLE_BYTES = 16_384

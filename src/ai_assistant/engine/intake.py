@@ -20,13 +20,14 @@ from ai_assistant.engine.text.mask import TokenMask
 from ai_assistant.engine.text.mask import Vocabulary as GrammarVocabulary
 from ai_assistant.engine.text.template import ChatTemplate
 from ai_assistant.kvcache.blocks import common_prefix
+from ai_assistant.protocol.engine_plan import Pin
 from ai_assistant.protocol.errors import (
     AssistantError,
     ContextLengthExceeded,
     InvalidRequest,
     UnsupportedFeature,
 )
-from ai_assistant.protocol.frames import Embed, Failed, Pin, Tokenize, Tokenized
+from ai_assistant.protocol.frames import Embed, Failed, Tokenize, Tokenized
 from ai_assistant.protocol.requests import (
     ChatMessage,
     ChatPrompt,

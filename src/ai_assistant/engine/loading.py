@@ -13,7 +13,7 @@ from ai_assistant.engine.kernels.placement import Placement
 from ai_assistant.engine.loading_beyond import Beyond
 from ai_assistant.engine.loading_memory import unpopulated
 from ai_assistant.engine.readahead import Ahead, free_memory
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 
 WARM = 0.98
 """Share of a file in the page cache from which on reading ahead has nothing to do."""

@@ -18,8 +18,8 @@ from ai_assistant.engine.setup import Parts, around, connect, make_context, open
 from ai_assistant.kvcache.blocks import common_prefix
 from ai_assistant.kvcache.tiers import WORTH_SHARING
 from ai_assistant.kvcache.warm import WarmStore
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import AssistantError, EngineError, InvalidRequest
-from ai_assistant.protocol.frames import EnginePlan
 
 CLOSE_SECONDS = 20.0
 """How long what is not on disk yet may take, beside the engine's work."""

@@ -10,8 +10,9 @@ from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.moving import crowded
 from ai_assistant.engine.outbox import Outbox
 from ai_assistant.engine.setup import Parts
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import AssistantError, EngineError
-from ai_assistant.protocol.frames import EnginePlan, Failed, HandedOver, TakenOver
+from ai_assistant.protocol.frames import Failed, HandedOver, TakenOver
 
 
 class Passing:

@@ -17,7 +17,7 @@ from ai_assistant.kvcache.cache import KvCache
 from ai_assistant.kvcache.cold import ColdStore
 from ai_assistant.kvcache.tiers import Tiers
 from ai_assistant.kvcache.warm import WarmStore
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 
 WORD = {"f32": 4, "f16": 2, "bf16": 2}
 """Bytes of one element of each KV type; the others are packed."""

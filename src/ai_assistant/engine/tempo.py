@@ -13,7 +13,7 @@ from ai_assistant.engine.pace import (
     calibrate,
 )
 from ai_assistant.engine.pace.threads import candidates
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 
 FEW_THREADS = 2
 """Enough where all layers are on a GPU."""

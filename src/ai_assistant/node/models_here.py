@@ -9,8 +9,8 @@ from ai_assistant.config import places
 from ai_assistant.config.settings import Settings
 from ai_assistant.devices.keep import Place, plan_keeping
 from ai_assistant.kvcache.cold import shelf
+from ai_assistant.protocol.engine_plan import Pin
 from ai_assistant.protocol.errors import AssistantError
-from ai_assistant.protocol.frames import Pin
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.scheduler import Scheduler

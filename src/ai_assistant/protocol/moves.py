@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 
 How = Literal["auto", "beside", "instead"]
 """Where weights are laid out anew: a second engine beside the first until it has taken over, or one

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from ai_assistant.devices.pressure import Level, PressureFacts, judge
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.worker import Worker
 from ai_assistant.scheduler.relief import (
     BETWEEN_SECONDS,

@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import AssistantError, UnsupportedFeature
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.moves import How, MoveResult, MoveStep, Want
 from ai_assistant.protocol.status import ModelInfo, MoveStatus, PlanStatus
 from ai_assistant.protocol.worker import Worker

@@ -14,8 +14,8 @@ import msgspec
 
 from ai_assistant.devices.move_cost import MoveCost
 from ai_assistant.devices.worth_moving import Past, Prospect, Verdict, worth_moving
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import AssistantError
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.moves import MoveResult, Want
 from ai_assistant.protocol.relayout import Proposal, Usage
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, ModelStatus, PlanStatus

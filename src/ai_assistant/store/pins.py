@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from ai_assistant.protocol.engine_plan import Pin
 from ai_assistant.protocol.errors import InvalidRequest, Unavailable
 from ai_assistant.protocol.files import write_whole
-from ai_assistant.protocol.frames import Pin
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _FILE = "pins.json"

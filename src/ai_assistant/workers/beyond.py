@@ -9,7 +9,7 @@ from ai_assistant.devices.measure.disk import measure_disk
 from ai_assistant.devices.pressure import read_pressure
 from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.devices.source import ThisMachine
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.store.anatomy import read_anatomy
 

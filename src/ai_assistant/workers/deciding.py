@@ -7,7 +7,7 @@ from ai_assistant.devices.facts import read_memory
 from ai_assistant.devices.gpus import backends, read_gpus
 from ai_assistant.devices.plan import memory_need
 from ai_assistant.devices.replan import read_changes, replan, room_for_both
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.moves import Want
 from ai_assistant.protocol.status import ModelInfo
 

@@ -17,8 +17,8 @@ from ai_assistant.devices.facts import read_memory
 from ai_assistant.devices.gpus import Gpu
 from ai_assistant.devices.layout.predict import Bench, Factors, Layout, step
 from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.protocol.engine_plan import DraftPlan, EnginePlan
 from ai_assistant.protocol.errors import AssistantError
-from ai_assistant.protocol.frames import DraftPlan, EnginePlan
 from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.protocol.status import ModelInfo
 from ai_assistant.store.drafts import Found, find_draft, read_speaker

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import EngineDied, EngineError, from_info
 from ai_assistant.protocol.frames import (
-    EnginePlan,
     EngineReport,
     Load,
     LoadFailed,

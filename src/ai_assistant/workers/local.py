@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from msgspec import structs
 
 from ai_assistant.protocol.chunks import Embeddings, TokenChunk, Tokenization
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import (
     AssistantError,
     CannotContinue,
@@ -18,7 +19,6 @@ from ai_assistant.protocol.frames import (
     Chunks,
     Embed,
     Embedded,
-    EnginePlan,
     EngineReport,
     Failed,
     Generate,

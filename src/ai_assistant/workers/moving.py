@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import AssistantError, EngineError, ModelLoadFailed, from_info
 from ai_assistant.protocol.frames import (
-    EnginePlan,
     EngineReport,
     HandedOver,
     HandOver,

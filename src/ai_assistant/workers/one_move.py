@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ai_assistant.engine.changes import Depth, depth
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import Overloaded, ShuttingDown, UnsupportedFeature
-from ai_assistant.protocol.frames import EnginePlan
 from ai_assistant.protocol.moves import How, MoveResult, MoveStep
 from ai_assistant.workers import moving
 

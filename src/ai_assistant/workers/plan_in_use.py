@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.status import PlanStatus
 
 NO_ROOM = re.compile("memory|alloc|buffer", re.IGNORECASE)

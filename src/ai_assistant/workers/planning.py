@@ -31,7 +31,8 @@ from ai_assistant.devices.plan import (
     plan_engine,
 )
 from ai_assistant.devices.settings import EngineSettings
-from ai_assistant.protocol.frames import EnginePlan, StepSample
+from ai_assistant.protocol.engine_plan import EnginePlan
+from ai_assistant.protocol.frames import StepSample
 from ai_assistant.protocol.kernels import KernelReport
 from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, PlanSource, PlanStatus

@@ -18,7 +18,7 @@ from ai_assistant.devices.relayout import Better, Here, better_on_processor
 from ai_assistant.devices.replan import room_for_both
 from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.engine.changes import Depth, depth
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.moves import Want
 from ai_assistant.protocol.relayout import Proposal, Usage, Way
 from ai_assistant.protocol.status import EngineStatus, ModelInfo, PlanStatus

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.errors import (
     EngineDied,
     ErrorInfo,
@@ -14,7 +15,7 @@ from ai_assistant.protocol.errors import (
     ShuttingDown,
     from_info,
 )
-from ai_assistant.protocol.frames import EnginePlan, Shutdown
+from ai_assistant.protocol.frames import Shutdown
 from ai_assistant.workers.answers import Answers
 from ai_assistant.workers.engine_process import EngineProcess, Hear
 from ai_assistant.workers.lifecycle import Lifecycle

@@ -9,7 +9,7 @@ from ai_assistant.devices.layout.correct import learned
 from ai_assistant.devices.layout.predict import NEUTRAL, Bench, Factors, Layout, step
 from ai_assistant.devices.layout.search import TURNS, Prediction, Workload
 from ai_assistant.devices.plan import placed
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.layout import Case, ModelAnatomy, Timed, Trial
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.workers.trials import run_trial

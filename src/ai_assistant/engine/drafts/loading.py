@@ -6,7 +6,7 @@ from ai_assistant.engine.drafts.model import CHUNK, DraftModel
 from ai_assistant.engine.drafts.slots import Slots
 from ai_assistant.engine.kernels import Context, LoadError, Model
 from ai_assistant.engine.pace import StepTimes
-from ai_assistant.protocol.frames import DraftPlan, EnginePlan
+from ai_assistant.protocol.engine_plan import DraftPlan, EnginePlan
 
 NEAR = 1024
 """Tokens by which the vocabularies of two models may differ: some are filled up at their end."""

@@ -19,7 +19,8 @@ from ai_assistant.protocol.blocks import (
     TellBlocks,
     WeighBlocks,
 )
-from ai_assistant.protocol.frames import AskBlocks, BlocksSaid, EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
+from ai_assistant.protocol.frames import AskBlocks, BlocksSaid
 
 _GONE = Refused("the answer has no such blocks in the context")
 

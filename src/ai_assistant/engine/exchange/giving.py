@@ -14,7 +14,7 @@ from ai_assistant.engine.spelling import Names
 from ai_assistant.kvcache.blocks import BLOCK, State
 from ai_assistant.kvcache.cold.codec import pack
 from ai_assistant.protocol.blocks import BlockHead, Head, Offered, Part, Refused
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 
 SLICE = 1 << 20
 """Bytes that go into the pipe at once: reports of the streams go between them."""

@@ -27,7 +27,7 @@ from ai_assistant.protocol.blocks import (
     Weighed,
     is_sound,
 )
-from ai_assistant.protocol.frames import EnginePlan
+from ai_assistant.protocol.engine_plan import EnginePlan
 
 
 class Checked(msgspec.Struct, frozen=True):

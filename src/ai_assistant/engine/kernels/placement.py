@@ -21,7 +21,7 @@ class _Override(ctypes.Structure):
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """As in `protocol.frames.EnginePlan`."""
+    """As in `protocol.engine_plan.EnginePlan`."""
 
     feeds_on_cpu: int = 0
     on_cpu: tuple[str, ...] = ()
