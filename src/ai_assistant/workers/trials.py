@@ -32,7 +32,7 @@ PASSES, PASSES_IF_SMALL = 2, 3
 """Over all trials, one after the other: minutes of others disturb one of them."""
 AGAIN = 2
 """Further passes over what was disturbed."""
-AGAIN_SECONDS, AGAIN_SHARE = 20.0, 0.5
+AGAIN_SECONDS, AGAIN_SHARE = 20.0, 0.3
 """For those, at most: so long, or that share of what the passes before took."""
 FILLED = 2 << 30
 """Bytes of stand-ins that are written to time a model; larger ones are of zeros."""
