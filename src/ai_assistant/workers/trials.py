@@ -34,6 +34,8 @@ AGAIN = 2
 """Further passes over what was disturbed."""
 AGAIN_SECONDS, AGAIN_SHARE = 20.0, 0.3
 """For those, at most: so long, or that share of what the passes before took."""
+NEARLY = 0.97
+"""The share that is told before it is sure that nothing must be repeated."""
 FILLED = 2 << 30
 """Bytes of stand-ins that are written to time a model; larger ones are of zeros."""
 DISTURBED, DISTURBED_SHARE = 0.25, 0.05
@@ -142,7 +144,8 @@ class Measuring:
         if cases:
             self._passes[task.name].append(Pass(report=self._known[key], quiet=quiet))
         progress.done(task.name, time.monotonic() - begun)
-        self._on_progress(progress.share)
+        # What disagrees is repeated: how much that is shows at the end.
+        self._on_progress(min(progress.share, NEARLY))
 
 
 def _unheard() -> float:
