@@ -7,6 +7,10 @@ ARGS ?=
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 READY := .venv/.ready-$(KERNELS)
+# Our part of the kernels. uv builds a wheel again when its settings change: the sum is one of them.
+PATCH := kernels/attention.cmake kernels/attention.inc
+PATCH_SUM := $(shell cat $(PATCH) | cksum | cut -d ' ' -f 1)
+SETTING := --config-settings-package llama-cpp-python:cmake.define
 
 # What each kind of kernels adds to the flags in pyproject.toml.
 FLAGS_cpu :=
@@ -29,7 +33,7 @@ test: $(READY) .venv/.ready-dev
 setup: $(READY)
 
 # The kernels are built once for this machine (minutes); afterwards this rule does nothing.
-$(READY): pyproject.toml uv.lock | $(UV)
+$(READY): pyproject.toml uv.lock $(PATCH) | $(UV)
 	@echo "Setting up (the first time this compiles the $(KERNELS) kernels for this machine: some minutes)"
 	@if ls .venv/.ready-* >/dev/null 2>&1 && [ ! -e $(READY) ]; then rm -f .venv/.ready-*; again="--reinstall-package llama-cpp-python"; fi; \
 	$(UV) sync --frozen --inexact --no-dev $$again \

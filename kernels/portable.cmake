@@ -26,3 +26,5 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
         install(FILES "${openmp}" DESTINATION llama_cpp/lib RENAME libgomp.so.1)
     endif()
 endif()
+
+include(${CMAKE_CURRENT_LIST_DIR}/attention.cmake)

@@ -1,0 +1,62 @@
+# Read by CMake right after `project(llama_cpp)`: puts attention.inc into the CPU kernels.
+# Nothing else of llama.cpp is changed. The original is kept beside and is what every build starts from.
+
+set(ops "${CMAKE_CURRENT_SOURCE_DIR}/vendor/llama.cpp/ggml/src/ggml-cpu/ops.cpp")
+if(NOT EXISTS "${ops}.original")
+    file(COPY_FILE "${ops}" "${ops}.original")
+endif()
+file(SHA256 "${ops}.original" found)
+if(NOT found STREQUAL "21987cb36a4a9ef4d0fe1101bd2c42a67c7e9dd0d89e49e2137ede1779ea5759")
+    message(FATAL_ERROR "kernels/attention.cmake was written for other sources (${ops} is ${found}): \
+read what changed there in ggml_compute_forward_flash_attn_ext_f16 and in the functions that it calls.")
+endif()
+file(READ "${ops}.original" text)
+
+function(replace theirs ours)
+    string(FIND "${text}" "${theirs}" at)
+    if(at EQUAL -1)
+        message(FATAL_ERROR "Not in ${ops}: ${theirs}")
+    endif()
+    string(REPLACE "${theirs}" "${ours}" changed "${text}")
+    set(text "${changed}" PARENT_SCOPE)
+endfunction()
+
+# Their function for tiles goes, ours comes before all that calls it.
+set(one_chunk "static void ggml_compute_forward_flash_attn_ext_f16_one_chunk(")
+string(FIND "${text}" "static void ggml_compute_forward_flash_attn_ext_tiled(" begin)
+string(FIND "${text}" "// Reduction function: combines partial results across KV chunks" end)
+math(EXPR length "${end} - ${begin}")
+string(SUBSTRING "${text}" ${begin} ${length} tiled)
+replace("${tiled}" "")
+replace("${one_chunk}" "#include \"${CMAKE_CURRENT_LIST_DIR}/attention.inc\"\n\n${one_chunk}")
+
+# Row by row: cells of others are passed over many at a time.
+replace(
+"            if (mv == -INFINITY) {
+                continue;"
+"            if (mv == -INFINITY) {
+                ic = ggml_fa_next_seen(mp, ic + 1, ic_end) - 1;
+                continue;")
+
+# Tiles pay for smaller steps than theirs, and their parts do not cross heads that share keys.
+replace("neq1 >= Q_TILE_SZ);" "neq1 >= (dst->src[3] ? GGML_FA_LEAST_ROWS : Q_TILE_SZ));")
+replace(
+"        int current_chunk = ith;
+
+        while (current_chunk < nchunk) {
+            const int64_t ir0 = dr * current_chunk;
+            const int64_t ir1 = MIN(ir0 + dr, nr);
+"
+"        const ggml_fa_parts parts(dst, nth);
+        if (use_tiled) {
+            nchunk = parts.count();
+        }
+
+        int current_chunk = ith;
+
+        while (current_chunk < nchunk) {
+            const int64_t ir0 = use_tiled ? parts.begin(current_chunk) : dr * current_chunk;
+            const int64_t ir1 = use_tiled ? parts.end(current_chunk) : MIN(ir0 + dr, nr);
+")
+
+file(WRITE "${ops}" "${text}")
