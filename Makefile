@@ -35,9 +35,12 @@ setup: $(READY)
 # The kernels are built once for this machine (minutes); afterwards this rule does nothing.
 $(READY): pyproject.toml uv.lock $(PATCH) | $(UV)
 	@echo "Setting up (the first time this compiles the $(KERNELS) kernels for this machine: some minutes)"
-	@if ls .venv/.ready-* >/dev/null 2>&1 && [ ! -e $(READY) ]; then rm -f .venv/.ready-*; again="--reinstall-package llama-cpp-python"; fi; \
+	@if [ "$$(cat .venv/.kernels 2>/dev/null)" != "$(KERNELS) $(PATCH_SUM)" ]; then rm -f .venv/.ready-*; again="--reinstall-package llama-cpp-python"; fi; \
 	$(UV) sync --frozen --inexact --no-dev $$again \
-		$(if $(FLAGS_$(KERNELS)),--config-settings-package "llama-cpp-python:cmake.define.$(FLAGS_$(KERNELS))=ON")
+		$(SETTING).CMAKE_PROJECT_llama_cpp_INCLUDE="$(CURDIR)/kernels/attention.cmake" \
+		$(SETTING).AI_ASSISTANT_PATCH=$(PATCH_SUM) \
+		$(if $(FLAGS_$(KERNELS)),$(SETTING).$(FLAGS_$(KERNELS))=ON)
+	@echo "$(KERNELS) $(PATCH_SUM)" > .venv/.kernels
 	@touch $@
 
 .venv/.ready-dev: pyproject.toml uv.lock $(READY)

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.move [--model 0.5b] [--streams 8] [--plans "threads=1" "context=8192" …]
 [--how auto]`; on a machine with a GPU for example
-`--model 7b --context 4096 --plans gpu_layers=16 gpu_layers=99 gpu_layers=0 gpu_layers=99`.
+`--model 7b --plans gpu_layers=16@1400 gpu_layers=99@700 gpu_layers=24@1400 gpu_layers=99@700`
+(answers of so many tokens: all must still be written when the move ends).
 
 For each plan in turn: so many streams write, the model is moved in their midst by the same address
 that `ai-assistant move` calls, and all are read to their end. Every answer must have exactly the
@@ -99,8 +100,11 @@ async def measure(server: Server, chosen: argparse.Namespace, first_load: float)
     records: list[Record] = []
     model = server.get("/status")["models"][0]["model"]["id"]
     await warm(server)
-    for plan in chosen.plans:
-        found = await under_streams(server, model, plan, chosen.how, chosen.streams, chosen.tokens)
+    for wish in chosen.plans:
+        plan, _, tokens = wish.partition("@")
+        found = await under_streams(
+            server, model, plan, chosen.how, chosen.streams, int(tokens or chosen.tokens)
+        )
         reload = first_load
         if found.result["how"] != "in place":
             reload = found.result["load_seconds"]
@@ -147,7 +151,7 @@ def main() -> None:
         name,
         records,
         notes=[
-            f"{chosen.streams} streams of {chosen.tokens} tokens of {chosen.model}; the reload of "
+            f"{chosen.streams} streams of {chosen.model}, {chosen.tokens} tokens each or what follows @; the reload of "
             f"plans that move weights is the new engine's load as it was in this move, else the "
             f"node's start ({first_load:.1f} s)."
         ],
