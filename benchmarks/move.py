@@ -151,7 +151,8 @@ def main() -> None:
         name,
         records,
         notes=[
-            f"{chosen.streams} streams of {chosen.model}, {chosen.tokens} tokens each or what follows @; the reload of "
+            f"{chosen.streams} streams of {chosen.model}, {chosen.tokens} tokens each or what "
+            f"follows @; the reload of "
             f"plans that move weights is the new engine's load as it was in this move, else the "
             f"node's start ({first_load:.1f} s)."
         ],
