@@ -66,7 +66,7 @@ def state(server: Server) -> dict[str, Any]:
 
 def timed(path: Path, data: Path) -> None:
     """Times the model's layers, as an owner would: the node finds what was measured."""
-    settings = (f"AI_ASSISTANT_DATA_DIR={data}", "AI_ASSISTANT_ENGINE_KV_TYPE=f16")
+    settings = (f"AI_ASSISTANT_STORE_DATA_DIR={data}", "AI_ASSISTANT_ENGINE_KV_TYPE=f16")
     subprocess.run(
         ("env", *settings, sys.executable, "-m", "ai_assistant", "plan", path), check=True
     )

@@ -111,6 +111,12 @@ def test_lists_in_the_environment_are_divided_by_commas() -> None:
     assert loaded.settings.server.allowed_origins == ("http://a", "http://b")
 
 
+def test_a_variable_without_its_section_is_warned_of() -> None:
+    (warning,) = load(environ={"AI_ASSISTANT_DATA_DIR": "/x", "AI_ASSISTANT_MY_KEY": "y"}).warnings
+    assert "AI_ASSISTANT_DATA_DIR" in warning
+    assert "Did you mean AI_ASSISTANT_STORE_DATA_DIR?" in warning
+
+
 def test_a_misspelt_variable_is_warned_of() -> None:
     loaded = load(environ={"AI_ASSISTANT_SERVER_PROT": "1", "AI_ASSISTANT_OTHER": "x"})
     assert len(loaded.warnings) == 1

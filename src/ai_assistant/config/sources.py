@@ -24,6 +24,8 @@ class Given(msgspec.Struct, frozen=True):
 
 
 Layer = dict[str, Given]
+OWN = ("AI_ASSISTANT_CONFIG", "AI_ASSISTANT_API_KEY")
+"""Variables that are no key's."""
 
 
 def variables() -> Mapping[str, str]:
@@ -74,14 +76,15 @@ def from_file(path: Path, demanded: bool, problems: list[str]) -> Layer:
 
 
 def from_environment(environ: Mapping[str, str], warnings: list[str]) -> Layer:
-    """What variables named after keys say."""
+    """What variables named after keys say. Names that nearly are some are warned of."""
     names = {f"AI_ASSISTANT_{key.replace('.', '_').upper()}": key for key in KINDS}
     sections = tuple(f"AI_ASSISTANT_{section.upper()}_" for section in SECTIONS)
+    bare = {f"AI_ASSISTANT_{key.partition('.')[2].upper()}" for key in KINDS}
     layer: Layer = {}
     for name, text in environ.items():
         if name in names and text:
             layer[names[name]] = Given(text, f"environment {name}", Path.cwd(), textual=True)
-        elif name not in names and name.startswith(sections):
+        elif name not in names and name not in OWN and (name.startswith(sections) or name in bare):
             warnings.append(_unknown(name, names, "variable", "environment"))
     if text := environ.get("AI_ASSISTANT_API_KEY"):
         others = layer.get(KEYS)
