@@ -35,7 +35,7 @@ setup: $(READY)
 # The kernels are built once for this machine (minutes); afterwards this rule does nothing.
 $(READY): pyproject.toml uv.lock $(PATCH) | $(UV)
 	@echo "Setting up (the first time this compiles the $(KERNELS) kernels for this machine: some minutes)"
-	@if [ "$$(cat .venv/.kernels 2>/dev/null)" != "$(KERNELS) $(PATCH_SUM)" ]; then rm -f .venv/.ready-*; again="--reinstall-package llama-cpp-python"; fi; \
+	@if [ -d .venv ] && [ "$$(cat .venv/.kernels 2>/dev/null)" != "$(KERNELS) $(PATCH_SUM)" ]; then rm -f .venv/.ready-*; again="--reinstall-package llama-cpp-python"; fi; \
 	$(UV) sync --frozen --inexact --no-dev $$again \
 		$(SETTING).CMAKE_PROJECT_llama_cpp_INCLUDE="$(CURDIR)/kernels/attention.cmake" \
 		$(SETTING).AI_ASSISTANT_PATCH=$(PATCH_SUM) \
