@@ -163,6 +163,7 @@ class _Steps:
         self._depth = 0
         self._open = 1
         self._state: NDArray[np.uint8] | None = None
+        self._said = 0
 
     def fill(self, depth: int) -> None:
         """Let the first sequence have so many tokens, and no other one any."""
@@ -216,12 +217,14 @@ class _Steps:
             raise NoRoom
 
     def _step(self, pieces: list[tuple[int, int, int]]) -> None:
-        """Sequence, position and tokens of each."""
+        """Sequence, position and tokens of each. Each step says something else: a mixture that
+        heard the same again would use the same experts, and they would lie in a cache."""
         batch, variety = self._context.batch, self._trial.tokens
         batch.clear()
         for sequence, start, count in pieces:
-            first = start + 7 * sequence
-            batch.add(sequence, start, [(first + i) % variety for i in range(count)], 1)
+            said = range(self._said, self._said + count)
+            batch.add(sequence, start, [token % variety for token in said], 1)
+            self._said += count
         self._context.decode(batch)
         self._context.logits(len(pieces))[0, 0]
 
