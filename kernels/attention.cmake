@@ -39,7 +39,9 @@ replace(
                 continue;")
 
 # Tiles pay for smaller steps than theirs, and their parts do not cross heads that share keys.
-replace("neq1 >= Q_TILE_SZ);" "neq1 >= (dst->src[3] ? GGML_FA_LEAST_ROWS : Q_TILE_SZ));")
+replace("neq1 >= Q_TILE_SZ);" "ggml_fa_for_tiles(dst, nth));")
+replace("static constexpr int64_t Q_TILE_SZ  = ggml_fa_tile_config::Q;\n        bool use_tiled" "bool use_tiled")
+replace("!use_ref && (neq1 == 1 && neq3 == 1)" "!use_ref && (neq1 == 1 && neq3 == 1) && !ggml_fa_for_tiles(dst, nth)")
 replace(
 "        int current_chunk = ith;
 
