@@ -112,8 +112,8 @@ class Bench:
         self.orders.arrivals.put(Shutdown(drain=True))
         self.engine.run()
         self.engine._draining = False  # so that the same engine can be asked again
-        self.engine._cache.check_integrity()
+        self.engine._parts.cache.check_integrity()
         return self.collector
 
     def close(self) -> None:
-        self.engine._context.close()
+        self.engine._parts.context.close()

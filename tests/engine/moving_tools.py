@@ -70,4 +70,4 @@ def order(bench: Bench, what: object) -> None:
     bench.engine.accept()
     if bench.engine._asked:
         bench.engine._change()
-    bench.engine._cache.check_integrity()
+    bench.engine._parts.cache.check_integrity()

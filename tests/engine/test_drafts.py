@@ -48,10 +48,10 @@ def drafted(path: Path, *, cells: int = 2048, slots: int = 4) -> DraftPlan:
 
 def priced(bench: Bench, *, draft: float = 0.05) -> Bench:
     """As on a machine whose steps wait for memory, so that drafting pays if it is right."""
-    drafting = bench.engine._guesses.drafting
+    drafting = bench.engine._parts.guesses.drafting
     assert drafting
     assert drafting._model
-    bench.engine._guesses._pace = FixedPace(1.0, 0.01)
+    bench.engine._parts.guesses._pace = FixedPace(1.0, 0.01)
     drafting._model.times = FixedPace(draft, draft / 50)
     return bench
 
@@ -147,7 +147,7 @@ def test_hopeless_draft_switches_itself_off(tiny: MakeBench, tmp_path: Path):
     for one in (plain, helped):
         one.ask("0", PROMPTS[0], max_tokens=900)
     assert texts(helped) == texts(plain)
-    guesses = helped.engine._guesses
+    guesses = helped.engine._parts.guesses
     assert guesses.drafting
     # In steps of one token: what drafts and their verification may cost.
     assert helped.engine.status().drafted_from_model < 40
@@ -159,7 +159,7 @@ def test_hopeless_draft_switches_itself_off(tiny: MakeBench, tmp_path: Path):
 def test_draft_that_became_good_is_noticed(tiny: MakeBench, other: tuple[Model, Path]):
     helped = priced(tiny(draft=drafted(other[1])))
     for _ in range(60):
-        helped.engine._guesses._tenants._everybody.observe(MODEL, False)
+        helped.engine._parts.guesses._tenants._everybody.observe(MODEL, False)
     for index in range(3):
         helped.ask(str(index), PROMPTS[index], max_tokens=400)
         helped.run()
@@ -205,7 +205,7 @@ def test_prompt_is_read_in_pieces_and_only_while_its_answer_is_written(
     tiny: MakeBench, other: tuple[Model, Path]
 ):
     helped = priced(tiny(draft=drafted(other[1])))
-    drafting = helped.engine._guesses.drafting
+    drafting = helped.engine._parts.guesses.drafting
     assert drafting
     assert drafting._model
     read: list[int] = []
@@ -230,7 +230,7 @@ def test_next_turn_finds_what_the_draft_has_read(tiny: MakeBench, other: tuple[M
     first = list(range(20, 520))
     helped.ask("0", first, max_tokens=40)
     helped.run()
-    drafting = helped.engine._guesses.drafting
+    drafting = helped.engine._parts.guesses.drafting
     assert drafting
     assert drafting._model
     slot = max(drafting._model.slots.slots, key=lambda one: len(one.tokens))
@@ -274,7 +274,7 @@ def test_kernels_that_fail_while_drafting_end_the_draft_only(
     tiny: MakeBench, other: tuple[Model, Path]
 ):
     plain, helped = tiny(), priced(tiny(draft=drafted(other[1])))
-    drafting = helped.engine._guesses.drafting
+    drafting = helped.engine._parts.guesses.drafting
     assert drafting
     assert drafting._model
 

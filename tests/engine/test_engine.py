@@ -272,7 +272,7 @@ def test_whole_state_models_continue_correctly(whole_state_model: Model) -> None
 
 def _computed(bench: Bench) -> list[int]:
     """The tokens of the one retained sequence."""
-    (resident,) = bench.engine._cache._resident.values()
+    (resident,) = bench.engine._parts.cache._resident.values()
     return list(resident.tokens)
 
 

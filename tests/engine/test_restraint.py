@@ -35,11 +35,11 @@ def test_slots_and_guesses_are_left_alone_and_come_back(bench: MakeBench):
     for index in range(4):
         one.ask(str(index), "A rose is a rose is a rose is a rose is a", max_tokens=16)
     seen: list[int] = []
-    one.engine._guesses.add = _watched(one.engine._guesses.add, one, seen)  # type: ignore[method-assign]
-    one.engine._batcher._guess = one.engine._guesses.add
+    one.engine._parts.guesses.add = _watched(one.engine._parts.guesses.add, one, seen)  # type: ignore[method-assign]
+    one.engine._batcher._guess = one.engine._parts.guesses.add
     one.run()
     assert max(seen) == 2
-    assert one.engine._guesses.drafted == 0
+    assert one.engine._parts.guesses.drafted == 0
     one.orders.arrivals.put(Limit(Restraint()))
     for index in range(4):
         one.ask(f"again {index}", "A rose is a rose is a rose is a rose is a", max_tokens=16)

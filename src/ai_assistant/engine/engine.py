@@ -78,11 +78,7 @@ class Engine:
         """Go on by this plan, with these parts."""
         self._plan = plan
         self._parts = parts
-        self._context = parts.context
-        self._cache = parts.cache
         self._residence = parts.residence
-        self._tempo = parts.tempo
-        self._guesses = parts.guesses
         self._batcher = parts.batcher
         self._cold = parts.cold
         self._figures = Figures(plan, self._model, parts, self._statistics)
@@ -141,7 +137,7 @@ class Engine:
             if self._cold and self._cold.crowded:
                 continue  # what is saved now would not be written
             if not self._residence.saver.save_step():
-                self._cache.check_integrity()
+                self._parts.cache.check_integrity()
                 self._residence.tiers.warm.check_integrity()
                 self._sleep()
                 return
@@ -183,10 +179,12 @@ class Engine:
             case Checked():
                 self._exchange.settle(arrival, self._plan, self._parts)
             case Limit(restraint):
-                self._restrained.use(restraint, self._tempo, self._batcher, self._guesses)
+                self._restrained.use(
+                    restraint, self._parts.tempo, self._batcher, self._parts.guesses
+                )
             case Ease(warm_bytes):
                 ease(self._parts, warm_bytes)
-                self._guesses.drop_model()
+                self._parts.guesses.drop_model()
             case Move() | HandOver():
                 self._asked = arrival
             case TakeOver(path):
@@ -268,11 +266,11 @@ class Engine:
 
     def warm_up(self, pins: Iterable["array[int]"] = ()) -> None:
         """Make the first answer as quick as the later ones; have these prompts computed."""
-        self._tempo.warm_up()
+        self._parts.tempo.warm_up()
         if self._cold:
             self._cold.wait_ready(INDEX_SECONDS)
         for tokens in pins:
-            if len(tokens) < self._context.cells:
-                pin(tokens, self._residence, self._context)
+            if len(tokens) < self._parts.context.cells:
+                pin(tokens, self._residence, self._parts.context)
         if self._cold:
             self._cold.pin_only(self._residence.tiers.warm.pinned)
