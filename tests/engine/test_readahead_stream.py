@@ -14,8 +14,9 @@ MB = 1 << 20
 class Memory:
     """What is in memory, as real threads bring and drop it; `pause` is a slow disk."""
 
-    def __init__(self, pause: float = 0.0) -> None:
+    def __init__(self, pause: float = 0.0, pause_of_first_drop: float = 0.0) -> None:
         self.pause = pause
+        self.pause_of_first_drop = pause_of_first_drop
         self.present: set[int] = set()
         self.most = 0
         self._lock = threading.Lock()
@@ -27,6 +28,8 @@ class Memory:
             self.most = max(self.most, len(self.present))
 
     def drop(self, span: Span) -> None:
+        if not span.start:
+            time.sleep(self.pause_of_first_drop)
         with self._lock:
             self.present -= set(range(span.start // MB, -(-span.end // MB)))
 
@@ -56,17 +59,20 @@ def test_each_layer_is_there_when_it_is_reached_and_the_window_holds(pause: floa
     assert memory.most <= 50
 
 
-def test_the_next_round_is_read_before_it_begins() -> None:
-    plan, memory = division(4, 10, window=25), Memory()
+@pytest.mark.parametrize("pause_of_first_drop", [0.0, 0.2])
+def test_the_next_round_is_read_before_it_begins(pause_of_first_drop: float) -> None:
+    plan, memory = division(4, 10, window=25), Memory(0.0, pause_of_first_drop)
     stream = Stream(plan, Pages(memory.bring, memory.drop))
     try:
         for layer in range(4):
             stream.reach(layer)
             stream.leave(layer)
+        first_two = plan.streamed[0] + plan.streamed[1]
         deadline = time.monotonic() + 5
-        while not memory.has(plan.streamed[0]) and time.monotonic() < deadline:
+        while not memory.has(first_two) and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert memory.has(plan.streamed[0] + plan.streamed[1])
+        time.sleep(pause_of_first_drop)
+        assert memory.has(first_two)
     finally:
         stream.close()
 

@@ -45,6 +45,7 @@ class Stream:
         self._rounds: deque[_Round] = deque()
         self._chunks: deque[tuple[_Round, Span]] = deque()
         self._gone: deque[_Round] = deque()
+        self._leaving: list[int] = []
         self._next = 0
         self._held = 0
         self._ended = False
@@ -59,18 +60,18 @@ class Stream:
     def reach(self, layer: int) -> None:
         """Return when all of a layer is in memory."""
         with self._state:
-            if not any(one.layer == layer for one in self._rounds):
+            if not self._expected(layer):
+                self._state.wait_for(lambda: layer not in self._leaving, PATIENCE)
+            if not self._expected(layer):
                 self._begin_at(layer)
             self._state.wait_for(lambda: self._there(layer), PATIENCE)
 
     def leave(self, layer: int) -> None:
         """A layer is computed: its streamed part, and what a broken step left before it, goes."""
         with self._state:
-            if any(one.layer == layer for one in self._rounds):
-                while True:
-                    self._gone.append(self._rounds.popleft())
-                    if self._gone[-1].layer == layer:
-                        break
+            if self._expected(layer):
+                while self._let_go(self._rounds.popleft()) != layer:
+                    pass
                 self._state.notify_all()
 
     def close(self) -> None:
@@ -81,24 +82,37 @@ class Stream:
         for thread in self._threads:
             thread.join()
 
+    def _expected(self, layer: int) -> bool:
+        return any(one.layer == layer for one in self._rounds)
+
     def _there(self, layer: int) -> bool:
         return any(one.layer == layer and not one.missing for one in self._rounds)
 
     def _begin_at(self, layer: int) -> None:
         """A step that nobody expected begins elsewhere: what was read ahead is of no use."""
-        self._gone.extend(self._rounds)
-        self._rounds.clear()
+        while self._rounds:
+            self._let_go(self._rounds.popleft())
         self._chunks.clear()
         self._next = layer
         self._advance(force=True)
 
+    def _let_go(self, one: _Round) -> int:
+        """Hand a layer to the readers, who drop it. Held: self._state."""
+        self._gone.append(one)
+        self._leaving.append(one.layer)
+        return one.layer
+
     # The readers' side.
 
     def _advance(self, *, force: bool = False) -> None:
-        """Put as many layers in the readers' queue as there is room for. Held: self._state."""
+        """Put as many layers in the readers' queue as there is room for. Held: self._state.
+
+        A layer that still leaves waits: dropped late, it would take its next round along.
+        """
         while force or not self._ended:
             size = sum(span.bytes for span in self._spans[self._next])
-            if not force and self._held + size > self._window:
+            full = self._held + size > self._window
+            if not force and (full or self._next in self._leaving):
                 break
             force = False
             pieces = [piece for span in self._spans[self._next] for piece in span.pieces(CHUNK)]
@@ -129,6 +143,7 @@ class Stream:
             self._pages.drop(span)
         with self._state:
             self._held -= gone.bytes
+            self._leaving.remove(gone.layer)
             self._advance()
 
     def _bring(self, one: _Round, piece: Span) -> None:
