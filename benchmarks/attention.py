@@ -8,22 +8,15 @@ own behind. Steps of several kinds are computed by two processes in turns: one w
 The ratio is theirs by ours, the median over rounds.
 """
 
-import json
-import os
-import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import llama_server
+from benchmarks import kernel_pair
 from benchmarks.models import ensure
-from benchmarks.report import Record, publish
-from benchmarks.rounds import arguments, in_turns
+from benchmarks.report import publish
+from benchmarks.rounds import arguments
 
 DOCUMENTS, USERS = 4, 16
 SHARED, OWN = 900, 200
@@ -43,37 +36,11 @@ STEPS: dict[str, Step] = {
 }
 
 
-class Process:
-    """One set of kernels."""
-
-    def __init__(self, model: Path, libraries: Path | None) -> None:
-        chosen = {"LLAMA_CPP_LIB_PATH": str(libraries)} if libraries else {}
-        self._child = subprocess.Popen(
-            (sys.executable, "-m", "benchmarks.attention", "--child", str(model)),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | chosen,  # noqa: TID251 (handed on, not read)
-        )  # fmt: skip
-
-    def __enter__(self) -> "Process":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._child.kill()
-        self._child.wait()
-
-    def seconds(self, name: str) -> float:
-        """Of one step."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        print(name, file=self._child.stdin, flush=True)
-        return float(json.loads(self._child.stdout.readline()))
-
-
-def child(model: Path) -> None:
-    """Time the steps that standard input names."""
+def serve(model: Path) -> None:
+    """Fill the cache, then time steps."""
     from ai_assistant.engine.kernels import Context, Model
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    threads = kernel_pair.threads()
     context = Context(Model(str(model)), cells=12_288, sequences=USERS, chunk=512, outputs=32,
                       threads=threads, threads_batch=threads)  # fmt: skip
     random = np.random.default_rng(1)
@@ -92,44 +59,33 @@ def child(model: Path) -> None:
             context.share(document, user, SHARED)
     for user in range(USERS):
         compute([(user, OWN)], SHARED)
-    for line in sys.stdin:
-        step = STEPS[line.strip()]
+
+    def seconds(name: str) -> float:
+        step = STEPS[name]
         begun = time.perf_counter()
         compute(step, END)
-        seconds = time.perf_counter() - begun
+        taken = time.perf_counter() - begun
         for sequence, _ in step:
             context.trim(sequence, END)
-        print(json.dumps(seconds), flush=True)
+        return taken
 
-
-def measure(model: str, rounds: int) -> Iterator[Record]:
-    """One record for each kind of step."""
-    path = ensure(model)
-    with ExitStack() as both:
-        ours = both.enter_context(Process(path, None))
-        theirs = both.enter_context(Process(path, llama_server.build()))
-        for name in STEPS:
-            found: dict[Process, list[float]] = {ours: [], theirs: []}
-            for turn in range(-1, rounds):
-                for one in in_turns((ours, theirs), turn):
-                    seconds = one.seconds(name)
-                    if turn >= 0:
-                        found[one].append(seconds)
-            ratios = [b / a for a, b in zip(found[ours], found[theirs], strict=True)]
-            mine, other = (1e3 * statistics.median(found[one]) for one in (ours, theirs))
-            yield Record(f"{model}: {name}", mine, "ms", other, statistics.median(ratios))
+    kernel_pair.answer(seconds)
 
 
 def main() -> None:
     """Print the table; write `benchmarks/results/attention.json`."""
-    if sys.argv[1:2] == ["--child"]:
-        child(Path(sys.argv[2]))
+    if model := kernel_pair.child():
+        serve(model)
         return
     parser = arguments(__doc__)
     parser.set_defaults(models=["starter", "0.5b"])
     chosen = parser.parse_args()
     rounds = chosen.rounds or (4 if chosen.quick else 12)
-    records = [one for model in chosen.models for one in measure(model, rounds)]
+    records = [
+        one
+        for name in chosen.models
+        for one in kernel_pair.compare("benchmarks.attention", name, ensure(name), STEPS, rounds)
+    ]
     publish("attention", records, notes=["Milliseconds of a step; the ratio is theirs by ours."])
 
 
