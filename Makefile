@@ -7,8 +7,8 @@ ARGS ?=
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 READY := .venv/.ready-$(KERNELS)
-# Our part of the kernels. uv builds a wheel again when its settings change: the sum is one of them.
-PATCH := kernels/attention.cmake kernels/attention.inc
+# Our parts of the kernels. uv builds a wheel again when its settings change: the sum is one of them.
+PATCH := kernels/patches.cmake $(foreach part,attention matmul,kernels/$(part).cmake kernels/$(part).inc)
 PATCH_SUM := $(shell cat $(PATCH) | cksum | cut -d ' ' -f 1)
 SETTING := --config-settings-package llama-cpp-python:cmake.define
 
@@ -37,7 +37,7 @@ $(READY): pyproject.toml uv.lock $(PATCH) | $(UV)
 	@echo "Setting up (the first time this compiles the $(KERNELS) kernels for this machine: some minutes)"
 	@if [ -d .venv ] && [ "$$(cat .venv/.kernels 2>/dev/null)" != "$(KERNELS) $(PATCH_SUM)" ]; then rm -f .venv/.ready-*; again="--reinstall-package llama-cpp-python"; fi; \
 	$(UV) sync --frozen --inexact --no-dev $$again \
-		$(SETTING).CMAKE_PROJECT_llama_cpp_INCLUDE="$(CURDIR)/kernels/attention.cmake" \
+		$(SETTING).CMAKE_PROJECT_llama_cpp_INCLUDE="$(CURDIR)/kernels/patches.cmake" \
 		$(SETTING).AI_ASSISTANT_PATCH=$(PATCH_SUM) \
 		$(if $(FLAGS_$(KERNELS)),$(SETTING).$(FLAGS_$(KERNELS))=ON)
 	@echo "$(KERNELS) $(PATCH_SUM)" > .venv/.kernels

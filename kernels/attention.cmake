@@ -1,25 +1,6 @@
-# Read by CMake right after `project(llama_cpp)`: puts attention.inc into the CPU kernels.
-# Nothing else of llama.cpp is changed. The original is kept beside and is what every build starts from.
+# Included by patches.cmake: puts attention.inc into the CPU kernels.
 
-set(ops "${CMAKE_CURRENT_SOURCE_DIR}/vendor/llama.cpp/ggml/src/ggml-cpu/ops.cpp")
-if(NOT EXISTS "${ops}.original")
-    file(COPY_FILE "${ops}" "${ops}.original")
-endif()
-file(SHA256 "${ops}.original" found)
-if(NOT found STREQUAL "21987cb36a4a9ef4d0fe1101bd2c42a67c7e9dd0d89e49e2137ede1779ea5759")
-    message(FATAL_ERROR "kernels/attention.cmake was written for other sources (${ops} is ${found}): \
-read what changed there in ggml_compute_forward_flash_attn_ext_f16 and in the functions that it calls.")
-endif()
-file(READ "${ops}.original" text)
-
-function(replace theirs ours)
-    string(FIND "${text}" "${theirs}" at)
-    if(at EQUAL -1)
-        message(FATAL_ERROR "Not in ${ops}: ${theirs}")
-    endif()
-    string(REPLACE "${theirs}" "${ours}" changed "${text}")
-    set(text "${changed}" PARENT_SCOPE)
-endfunction()
+begin_patch(ops.cpp 21987cb36a4a9ef4d0fe1101bd2c42a67c7e9dd0d89e49e2137ede1779ea5759)
 
 # Their function for tiles goes, ours comes before all that calls it.
 set(one_chunk "static void ggml_compute_forward_flash_attn_ext_f16_one_chunk(")
@@ -61,4 +42,4 @@ replace(
             const int64_t ir1 = use_tiled ? parts.end(current_chunk) : MIN(ir0 + dr, nr);
 ")
 
-file(WRITE "${ops}" "${text}")
+end_patch()

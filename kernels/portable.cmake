@@ -27,4 +27,4 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     endif()
 endif()
 
-include(${CMAKE_CURRENT_LIST_DIR}/attention.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/patches.cmake)

@@ -10,8 +10,8 @@ import msgspec
 
 from ai_assistant.protocol.kernels import DeviceKind, DeviceSpeed, MatrixRate
 
-VERSION = 1
-"""Of the stored form: another one is measured anew."""
+VERSION = 2
+"""Of the stored form and of the kernels: another one is measured anew."""
 
 CoreKind = Literal["performance", "efficiency", "low-power", "all"]
 DiskKind = Literal["nvme", "ssd", "hdd", "card", "network", "memory", "unknown"]

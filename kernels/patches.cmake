@@ -1,0 +1,32 @@
+# Read by CMake right after `project(llama_cpp)`: puts our parts into the CPU kernels. Nothing else of
+# llama.cpp is changed. Each original is kept beside and is what every build starts from.
+
+# Begin to change a file below ggml-cpu, whose original has this SHA-256.
+macro(begin_patch file sum)
+    set(patched "${CMAKE_CURRENT_SOURCE_DIR}/vendor/llama.cpp/ggml/src/ggml-cpu/${file}")
+    if(NOT EXISTS "${patched}.original")
+        file(COPY_FILE "${patched}" "${patched}.original")
+    endif()
+    file(SHA256 "${patched}.original" found)
+    if(NOT found STREQUAL "${sum}")
+        message(FATAL_ERROR "${CMAKE_CURRENT_LIST_FILE} was written for other sources (${patched} is \
+${found}): read what changed there in the functions that it replaces or changes.")
+    endif()
+    file(READ "${patched}.original" text)
+endmacro()
+
+function(replace theirs ours)
+    string(FIND "${text}" "${theirs}" at)
+    if(at EQUAL -1)
+        message(FATAL_ERROR "Not in ${patched}: ${theirs}")
+    endif()
+    string(REPLACE "${theirs}" "${ours}" changed "${text}")
+    set(text "${changed}" PARENT_SCOPE)
+endfunction()
+
+macro(end_patch)
+    file(WRITE "${patched}" "${text}")
+endmacro()
+
+include("${CMAKE_CURRENT_LIST_DIR}/attention.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/matmul.cmake")
