@@ -1,5 +1,5 @@
 # Included by patches.cmake: puts matmul.inc into the CPU kernels. tiled.cpp asks it before its own
-# functions; so do weights of Q4_K, which llama.cpp arranges anew when it loads a model.
+# functions; so do weights of Q4_0 and Q4_K, which llama.cpp arranges anew when it loads a model.
 
 set(here "size_t ggml_mm_work_size(int threads, const ggml_tensor * dst, bool arranged);
 bool ggml_mm_compute(const ggml_compute_params * params, ggml_tensor * dst, bool arranged);
@@ -24,7 +24,8 @@ end_patch()
 begin_patch(repack.cpp 0d604f463513bc796ffd7031f770c1706300990c0a8670a0e9000949667155c3)
 replace("#include \"repack.h\"\n" "#include \"repack.h\"\n\n${here}")
 replace("    bool work_size(int /* n_threads */, const" "    // Of these matmul.inc knows the arrangement.
-    static constexpr bool known = std::is_same_v<BLOC_TYPE, block_q4_K> && INTER_SIZE == 8 && NB_COLS == 8;
+    static constexpr bool known = (std::is_same_v<BLOC_TYPE, block_q4_0> || std::is_same_v<BLOC_TYPE, block_q4_K>) &&
+                                  INTER_SIZE == 8 && NB_COLS == 8;
 
     bool work_size(int n_threads, const")
 replace(
