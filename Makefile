@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 READY := .venv/.ready-$(KERNELS)
 # Our parts of the kernels. uv builds a wheel again when its settings change: the sum is one of them.
-PATCH := kernels/patches.cmake $(foreach part,attention matmul,kernels/$(part).cmake kernels/$(part).inc)
+PATCH := kernels/patches.cmake $(sort $(wildcard kernels/attention* kernels/matmul*))
 PATCH_SUM := $(shell cat $(PATCH) | cksum | cut -d ' ' -f 1)
 SETTING := --config-settings-package llama-cpp-python:cmake.define
 

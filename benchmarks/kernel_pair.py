@@ -41,7 +41,10 @@ class Process:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         print(step, file=self._child.stdin, flush=True)
-        return float(json.loads(self._child.stdout.readline()))
+        said = self._child.stdout.readline()
+        if not said:
+            raise RuntimeError(f"the process that times {step!r} has ended: see what it said above")
+        return float(json.loads(said))
 
 
 def child() -> Path | None:
@@ -57,7 +60,7 @@ def answer(seconds: Callable[[str], float]) -> None:
 
 def threads() -> int:
     """As many as this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
 
 
 def compare(

@@ -1,30 +1,32 @@
 # Included by patches.cmake: puts matmul.inc into the CPU kernels. tiled.cpp asks it before its own
-# functions; so do weights of Q4_0 and Q4_K, which llama.cpp arranges anew when it loads a model.
+# functions; so does repack.cpp for Q4_0 and Q4_K, which llama.cpp arranges anew when it loads a model.
 
-set(here "size_t ggml_mm_work_size(int threads, const ggml_tensor * dst, bool arranged);
+set(declarations "size_t ggml_mm_work_size(int threads, const ggml_tensor * dst, bool arranged);
 bool ggml_mm_compute(const ggml_compute_params * params, ggml_tensor * dst, bool arranged);
 ")
 
 begin_patch(tiled/tiled.cpp a5d92ce8f617696778e225de6658180649143fec3792c5cfef84170641f2d06e)
-replace("#define UNUSED GGML_UNUSED\n" "#define UNUSED GGML_UNUSED\n\n${here}#include \"${CMAKE_CURRENT_LIST_DIR}/matmul.inc\"\n")
+replace("#define UNUSED GGML_UNUSED\n" "#define UNUSED GGML_UNUSED\n\n${declarations}#include \"${CMAKE_CURRENT_LIST_DIR}/matmul.inc\"\n")
 replace(
 "    if (! ggml_tiled_supported(dst->src[0], dst->src[1])) {
         return 0; // unsupported"
-"    const size_t ours = dst->src[0]->extra ? 0 : ggml_mm_work_size(n_tasks, dst, false);
-    if (ours || ! ggml_tiled_supported(dst->src[0], dst->src[1])) {
-        return ours; // unsupported")
+"    if (const size_t ours = ggml_mm_work_size(n_tasks, dst, false)) {
+        return ours;
+    }
+    if (! ggml_tiled_supported(dst->src[0], dst->src[1])) {
+        return 0; // unsupported")
 replace(
 "    // --use-ref means"
-"    if (!dst->src[0]->extra && ggml_mm_compute(params, dst, false)) {
+"    if (ggml_mm_compute(params, dst, false)) {
         return true;
     }
     // --use-ref means")
 end_patch()
 
 begin_patch(repack.cpp 0d604f463513bc796ffd7031f770c1706300990c0a8670a0e9000949667155c3)
-replace("#include \"repack.h\"\n" "#include \"repack.h\"\n\n${here}")
+replace("#include \"repack.h\"\n" "#include \"repack.h\"\n\n#include <algorithm>\n#include <type_traits>\n\n${declarations}")
 replace("    bool work_size(int /* n_threads */, const" "    // Of these matmul.inc knows the arrangement.
-    static constexpr bool known = (std::is_same_v<BLOC_TYPE, block_q4_0> || std::is_same_v<BLOC_TYPE, block_q4_K>) &&
+    static constexpr bool arrangement_is_known = (std::is_same_v<BLOC_TYPE, block_q4_0> || std::is_same_v<BLOC_TYPE, block_q4_K>) &&
                                   INTER_SIZE == 8 && NB_COLS == 8;
 
     bool work_size(int n_threads, const")
@@ -32,14 +34,14 @@ replace(
 "                    size = ggml_row_size(PARAM_TYPE, ggml_nelements(op->src[1]));
                     return true;"
 "                    size = ggml_row_size(PARAM_TYPE, ggml_nelements(op->src[1]));
-                    size = std::max(size, known ? ggml_mm_work_size(n_threads, op, true) : 0);
+                    size = std::max(size, arrangement_is_known ? ggml_mm_work_size(n_threads, op, true) : 0);
                     return true;")
 replace(
 "            case GGML_OP_MUL_MAT:
                 forward_mul_mat(params, op);
                 return true;"
 "            case GGML_OP_MUL_MAT:
-                if (!known || !ggml_mm_compute(params, op, true)) {
+                if (!arrangement_is_known || !ggml_mm_compute(params, op, true)) {
                     forward_mul_mat(params, op);
                 }
                 return true;")

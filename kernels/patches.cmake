@@ -1,5 +1,7 @@
 # Read by CMake right after `project(llama_cpp)`: puts our parts into the CPU kernels. Nothing else of
 # llama.cpp is changed. Each original is kept beside and is what every build starts from.
+# What was measured with other kernels must not be used: whoever changes how fast ours are raises VERSION
+# in src/ai_assistant/devices/profile.py and devices/layout/stored.py.
 
 # Begin to change a file below ggml-cpu, whose original has this SHA-256.
 macro(begin_patch file sum)
@@ -25,7 +27,10 @@ function(replace theirs ours)
 endfunction()
 
 macro(end_patch)
-    file(WRITE "${patched}" "${text}")
+    file(READ "${patched}" before)
+    if(NOT "${before}" STREQUAL "${text}")
+        file(WRITE "${patched}" "${text}")
+    endif()
 endmacro()
 
 include("${CMAKE_CURRENT_LIST_DIR}/attention.cmake")

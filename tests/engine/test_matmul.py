@@ -33,8 +33,6 @@ MANY_ROWS, MANY_TOKENS = [64, 75, 130, 200, 600], [64, 100]
 QUICK = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-
-
 ALONE = 0.06
 """So much of their spread may logits of a token alone differ: its products are added up in another
 order, and what differs by 1e-7 may be rounded to another of 8 bits."""
@@ -147,7 +145,7 @@ def test_where_8_bits_are_enough_products_are_right(processor: Products, case: C
 def test_a_token_comes_to_the_same_bits_whatever_is_computed_beside_it(
     exact: Products, case: Case, other: int
 ) -> None:
-    """In steps of two tokens or more: those of one are llama.cpp's, which adds in its own order."""
+    """Alone too for Q8_0; single tokens of other types are llama.cpp's, added in its own order."""
     case = case._replace(tokens=case.tokens + 1)
     matrix, tokens = case.weights, case.activations
     together = exact.product(matrix, tokens, case.threads)
@@ -158,6 +156,8 @@ def test_a_token_comes_to_the_same_bits_whatever_is_computed_beside_it(
     for one in some[:2]:
         alone = exact.product(matrix, tokens[[one]], other)
         check(alone, together[[one]].astype(np.float64), 2 * adding(matrix, tokens[[one]]))
+        if case.kind == "q8_0":
+            check_same_bits(alone, together[[one]])
 
 
 @pytest.mark.parametrize("kind", ["q4_K", "q4_0"])
@@ -263,8 +263,10 @@ def logits(context: Context, position: int, tokens: list[int]) -> Floats:
 
 
 @pytest.mark.parametrize("prefix", [1, 63, 300])
-def test_guesses_are_exact(exact: Products, context: Context, prefix: int) -> None:
-    """A model says the same of a token, bit by bit, in steps of two tokens and of any more."""
+def test_guesses_are_exact(
+    exact: Products, context: Context, prefix: int, request: pytest.FixtureRequest
+) -> None:
+    """A model says the same of a token, bit by bit, in any steps that want two rows of logits."""
     text = np.random.default_rng(prefix).integers(100, 4000, prefix + 40).tolist()
     context.clear()
     for start in range(0, prefix, 60):
@@ -278,3 +280,5 @@ def test_guesses_are_exact(exact: Products, context: Context, prefix: int) -> No
     context.trim(0, prefix)
     alone = logits(context, prefix, text[prefix : prefix + 1])
     assert np.std(alone - pairs[:1]) < ALONE * np.std(alone)
+    if request.node.callspec.params["model"] == "starter":
+        check_same_bits(alone, pairs[:1])

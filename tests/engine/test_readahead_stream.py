@@ -1,12 +1,14 @@
 """Weights that pass through memory: read ahead, dropped behind, never more than the window."""
 
+import errno
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from ai_assistant.engine.readahead_order import Division, Span
-from ai_assistant.engine.readahead_stream import CHUNK, Pages, Stream
+from ai_assistant.engine.readahead_stream import CHUNK, PATIENCE, Pages, Stream
 
 MB = 1 << 20
 
@@ -105,3 +107,41 @@ def test_a_layer_larger_than_the_window_comes_all_the_same() -> None:
             stream.leave(layer)
     finally:
         stream.close()
+
+
+def test_a_disk_that_fails_holds_no_step_up() -> None:
+    plan, memory = division(4, 10, window=25), Memory()
+    failing = iter([True] * 6)
+
+    def fail_first(work: Callable[[Span], None]) -> Callable[[Span], None]:
+        def doing(span: Span) -> None:
+            if next(failing, False):
+                raise OSError(errno.EIO, "the disk fails")
+            work(span)
+
+        return doing
+
+    stream = Stream(plan, Pages(fail_first(memory.bring), fail_first(memory.drop)))
+    begun = time.monotonic()
+    try:
+        for _ in range(3):
+            for layer in range(4):
+                stream.reach(layer)
+                stream.leave(layer)
+        stream.reach(0)
+        assert memory.has(plan.streamed[0])
+    finally:
+        stream.close()
+    assert time.monotonic() - begun < PATIENCE / 2
+
+
+def test_a_step_does_not_wait_for_readers_that_have_ended() -> None:
+    plan, memory = division(4, 10, window=25), Memory(0.0, 0.3)
+    stream = Stream(plan, Pages(memory.bring, memory.drop))
+    stream.reach(0)
+    stream.leave(0)
+    stream.close()
+    begun = time.monotonic()
+    stream.reach(0)
+    stream.reach(2)
+    assert time.monotonic() - begun < PATIENCE / 2

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policy.policy_parts import found
+from tests.policy.policy_parts import PATIENT, found
 
 from ai_assistant.policy.detectors.cards import luhn
 from ai_assistant.policy.detectors.own import Own
@@ -130,13 +130,13 @@ def test_no_number_with_a_wrong_check_digit_is_a_card(digits: str) -> None:
 )
 def test_no_text_takes_long(text: str) -> None:
     begun = time.perf_counter()
-    assert not Scanner(seconds=60).scan([Part(text)]).failure
+    assert not Scanner(seconds=PATIENT).scan([Part(text)]).failure
     assert time.perf_counter() - begun < 4
 
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_read(text: str) -> None:
-    scan = Scanner().scan([Part(text), Part(text, json=True)])
+    scan = Scanner(seconds=PATIENT).scan([Part(text), Part(text, json=True)])
     assert not scan.failure
     for one in scan.findings[0]:
         assert 0 <= one.start < one.end <= len(text)
@@ -184,7 +184,7 @@ def test_a_number_split_over_messages_is_found_in_its_pieces() -> None:
         Part("go on", "assistant"),
         Part("1111 1111 ok?", "user"),
     ]
-    first, second, third = Scanner().scan(parts).findings
+    first, second, third = Scanner(seconds=PATIENT).scan(parts).findings
     assert [(f.label, parts[0].text[f.start : f.end]) for f in first] == [("card", "4111 1111")]
     assert second == ()
     assert [(f.label, parts[2].text[f.start : f.end]) for f in third] == [("card", "1111 1111")]
@@ -195,7 +195,7 @@ def test_an_id_in_any_number_of_tool_results_is_found(cuts: list[int]) -> None:
     number = "11010519491231002X"
     edges = [0, *sorted(cuts), len(number)]
     parts = [Part(number[a:b], "tool") for a, b in pairwise(edges)]
-    scan = Scanner().scan(parts)
+    scan = Scanner(seconds=PATIENT).scan(parts)
     assert all(
         [(f.label, f.start, f.end) for f in own] == [("national_id", 0, len(part.text))]
         for part, own in zip(parts, scan.findings, strict=True)

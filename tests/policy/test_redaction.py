@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policy.policy_parts import chat
+from tests.policy.policy_parts import PATIENT, chat
 
 from ai_assistant.policy.redact import Redacted, redact
 from ai_assistant.policy.request_text import texts_of, with_texts, without_owner
@@ -25,7 +25,7 @@ from ai_assistant.protocol.requests import (
     ToolCall,
 )
 
-SCANNER = Scanner()
+SCANNER = Scanner(seconds=PATIENT)
 PIECES = st.sampled_from(
     [
         "alice@example.com",

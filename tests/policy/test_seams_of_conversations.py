@@ -4,13 +4,14 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.policy.policy_parts import PATIENT
 
 from ai_assistant.policy import scan as scans
 from ai_assistant.policy.scan import Part, Scan, Scanner
 
 CARD, PHONE, ID = "4111 1111 1111 1111", "+49 1512 3458089", "11010519491231002X"
 VOICES = ("user", "assistant", "tool")
-ONE = Scanner()
+ONE = Scanner(seconds=PATIENT)
 """Meets all conversations, as a node's does."""
 
 
@@ -39,14 +40,14 @@ def test_turn_by_turn_nothing_is_missed(parts: list[Part], dice: random.Random) 
     length = 0
     while length < len(parts):
         length = min(length + dice.randint(1, 3), len(parts))
-        grown, whole = ONE.scan(parts[:length]), Scanner().scan(parts[:length])
+        grown, whole = ONE.scan(parts[:length]), Scanner(seconds=PATIENT).scan(parts[:length])
         assert not grown.failure
         for index in range(length):
             assert covered(grown, index) >= covered(whole, index), parts[:length]
 
 
 def test_a_number_is_found_when_its_second_half_comes_with_a_later_turn() -> None:
-    scanner = Scanner()
+    scanner = Scanner(seconds=PATIENT)
     said = [
         Part("Hello there.", "user"),
         Part("Hello.", "assistant"),

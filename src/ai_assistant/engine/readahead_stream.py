@@ -5,6 +5,7 @@ dropped behind it, round after round.
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -14,15 +15,16 @@ READERS = 3
 CHUNK = 8 << 20
 """Bytes that one reader takes at a time."""
 PATIENCE = 60.0
-"""Seconds after which a step goes on by page faults: a broken reader must not hold it up."""
+"""Seconds after which a step goes on by page faults: a disk that hangs must not hold it up."""
 
 
 class Pages(msgspec.Struct, frozen=True):
     """What is done with a part of the file."""
 
     bring: Callable[[Span], None]
-    """Returns when it is in memory."""
+    """Returns when it is in memory; raises `OSError`."""
     drop: Callable[[Span], None]
+    """Raises `OSError`."""
 
 
 class _Round(msgspec.Struct):
@@ -61,10 +63,10 @@ class Stream:
         """Return when all of a layer is in memory."""
         with self._state:
             if not self._expected(layer):
-                self._state.wait_for(lambda: layer not in self._leaving, PATIENCE)
+                self._state.wait_for(lambda: self._ended or layer not in self._leaving, PATIENCE)
             if not self._expected(layer):
                 self._begin_at(layer)
-            self._state.wait_for(lambda: self._there(layer), PATIENCE)
+            self._state.wait_for(lambda: self._ended or self._there(layer), PATIENCE)
 
     def leave(self, layer: int) -> None:
         """A layer is computed: its streamed part, and what a broken step left before it, goes."""
@@ -72,6 +74,8 @@ class Stream:
             if self._expected(layer):
                 while self._let_go(self._rounds.popleft()) != layer:
                     pass
+                kept = {id(one) for one in self._rounds}
+                self._chunks = deque(chunk for chunk in self._chunks if id(chunk[0]) in kept)
                 self._state.notify_all()
 
     def close(self) -> None:
@@ -109,7 +113,7 @@ class Stream:
 
         A layer that still leaves waits: dropped late, it would take its next round along.
         """
-        while force or not self._ended:
+        while not self._ended:
             size = sum(span.bytes for span in self._spans[self._next])
             full = self._held + size > self._window
             if not force and (full or self._next in self._leaving):
@@ -139,15 +143,17 @@ class Stream:
                 self._bring(*taken)
 
     def _drop(self, gone: _Round) -> None:
-        for span in self._spans[gone.layer]:
-            self._pages.drop(span)
+        with suppress(OSError):  # What stays is dropped after its next round.
+            for span in self._spans[gone.layer]:
+                self._pages.drop(span)
         with self._state:
             self._held -= gone.bytes
             self._leaving.remove(gone.layer)
             self._advance()
 
     def _bring(self, one: _Round, piece: Span) -> None:
-        self._pages.bring(piece)
+        with suppress(OSError):  # The step brings it in by page faults.
+            self._pages.bring(piece)
         with self._state:
             one.missing -= 1
             if not one.missing:
