@@ -69,6 +69,30 @@ def test_costs_of_a_layer_come_from_the_difference_of_two_stand_ins() -> None:
     assert costs(truth.report(4), truth.report(12), (4, 12), "CUDA0").other_bytes == 100
 
 
+@given(st.sampled_from([1, 2, 4, 8, 16]), st.sampled_from([4, 12]), st.floats(1.5, 100))
+def test_one_step_that_others_held_up_makes_no_layer_free_or_endless(
+    tokens: int, layers: int, factor: float
+) -> None:
+    """Seen on a GPU's host: a step of four tokens of the shorter stand-in had taken so long that
+    the layers seemed to cost nothing, and a node moved a model off its GPU for it."""
+    truth = Truth(3e-3, 1e-3, 0)
+
+    def report(count: int) -> TrialReport:
+        times = tuple(
+            Timed(one.case, one.seconds * (factor if (one.case, count) == (held_up, layers) else 1))
+            for one in truth.report(count).times
+        )
+        return TrialReport(times=times)
+
+    held_up = Case(tokens)
+    found = costs(report(4), report(12), (4, 12), "CPU")
+    for count in (1, 2, 4, 8, 16, 32):
+        predicted = 32 * found.layer.at(count) + found.outside.at(count)
+        right = count * (32 * 3e-3 + 1e-3)
+        # A step that takes twice what it should could as well be one of twice the tokens.
+        assert 0.45 * right < predicted < 3.2 * right, count
+
+
 def test_what_the_last_layer_leaves_out_is_not_counted_for_every_model_size() -> None:
     def report(layers: int) -> TrialReport:
         """A prompt's last layer computes a tenth: its attention, and the rest for one token."""

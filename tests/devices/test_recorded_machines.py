@@ -67,6 +67,7 @@ def test_mini_pc_with_built_in_graphics():
     assert cpu.instruction_sets is not None
     assert {"SSE4.2", "AVX2", "AVX-512-VNNI", "AVX-512-BF16"} <= set(cpu.instruction_sets)
     assert caches(profile) == {(1, 32, 8, "all"), (2, 1024, 8, "all"), (3, 16384, 1, "all")}
+    assert profile.cpu.last_cache_bytes == 16 * MIB
     (card,) = profile.accelerators
     assert (card.device, card.backend, card.kind) == ("Vulkan0", "Vulkan", "igpu")
     assert (card.shares_memory, card.vendor, card.driver) == (True, "AMD", "amdgpu")
@@ -130,6 +131,7 @@ def test_raspberry_pi_4_on_a_card_without_told_caches():
     assert (profile.cpu.name, profile.cpu.logical) == ("Cortex-A72", 4)
     assert profile.cpu.instruction_sets == ("NEON",)
     assert (profile.cpu.caches, profile.cpu.quota_cores) == ((), None)
+    assert profile.cpu.last_cache_bytes == 0
     assert (profile.disks[0].kind, profile.offers.cgroup) == ("card", 1)
     assert [one.where for one in profile.media] == ["bcm2835-codec-decode"]
     assert profile.offers.pressure is False

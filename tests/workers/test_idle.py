@@ -108,6 +108,26 @@ def test_model_is_measured_once_when_it_is_quiet(tmp_path: Path, trials: type[Sl
     asyncio.run(run())
 
 
+def test_model_whose_steps_take_something_else_is_measured_once_more(
+    tmp_path: Path, trials: type[SlowTrials]
+) -> None:
+    async def run() -> None:
+        looking, worker = await watched(tmp_path, measure=True)
+        task = asyncio.create_task(looking.run())
+        await until(lambda: bool(worker.told and worker.told.tpot))
+        known = looking._planner.known(MODEL, looking._planner.gpus())
+        for wished in (2, 2):
+            known.strayed = -3.0
+            assert looking._planner.doubtful(MODEL)
+            await until(lambda wished=wished: trials.done == wished)
+            await asyncio.sleep(0.5)
+            assert trials.done == 2, "what is doubted for a second time stays so"
+        task.cancel()
+        await worker.stop()
+
+    asyncio.run(run())
+
+
 def test_request_stops_the_trials(tmp_path: Path, trials: type[SlowTrials]) -> None:
     async def run() -> None:
         trials.seconds = 30

@@ -10,6 +10,7 @@ from tests.workers.test_planning import CPU, LAYERS, Kernels, measured, planner,
 from ai_assistant.devices.facts import read_cpu
 from ai_assistant.devices.settings import EngineSettings
 from ai_assistant.protocol.engine_plan import EnginePlan
+from ai_assistant.protocol.frames import StepSample
 from ai_assistant.protocol.relayout import Usage
 from ai_assistant.workers.planning import Planner
 from ai_assistant.workers.proposing import GPU_SECONDS, Proposer
@@ -74,6 +75,23 @@ def test_work_decides_too(tmp_path: Path) -> None:
     found = propose(starter(), on_processor, STATUS, read)
     assert found
     assert found.want.plan.gpu_layers == LAYERS + 1
+
+
+def test_nothing_is_decided_by_what_the_model_itself_does_not_bear_out(tmp_path: Path) -> None:
+    """Seen on a GPU's host: trials that others held up told of layers that cost nothing."""
+    measured(tmp_path, QUICK)
+    plans = planner(tmp_path, Kernels(16 << 30))
+    plan = structs.replace(loaded(plans), gpu_layers=0)
+    propose = Proposer(plans, EngineSettings())
+    found = propose(starter(), plan, STATUS, USAGE)
+    assert found
+    told = plans.told(starter(), plan, found.told)
+    assert told.tpot
+    for factor, trusted in ((1.3, True), (4.0, False), (0.2, False)):
+        plans.known(starter(), plans.gpus()).strayed = 0.0
+        for _ in range(100):
+            plans.learn(starter(), plan, STATUS, [StepSample(1, 1325, 1, factor * told.tpot)])
+        assert (propose(starter(), plan, STATUS, USAGE) is not None) == trusted, factor
 
 
 def test_what_was_not_timed_or_what_the_owner_set_is_not_moved(tmp_path: Path) -> None:

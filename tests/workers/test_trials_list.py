@@ -10,7 +10,7 @@ from tests.devices.layout_tools import anatomy
 from tests.fakes.clockwork import Clockwork, seconds
 
 from ai_assistant.devices.layout.predict import Bench, Layout, step
-from ai_assistant.protocol.layout import Case, Trial, TrialReport
+from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial, TrialReport
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.store.models import starter_path
 from ai_assistant.workers.trials import AGAIN, PASSES_IF_SMALL, Measuring, Stopped
@@ -18,6 +18,7 @@ from ai_assistant.workers.trials_list import Plan, Ways
 from ai_assistant.workers.trials_progress import Progress
 
 DENSE, MIXTURE, STARTER = anatomy(), anatomy(experts=8), read_anatomy(starter_path())
+MEGABYTE = 1 << 20
 CPU = Ways(threads=(8, 16))
 ONE_GPU = Ways(threads=(16,), gpus=("CUDA0",), chunk=2048, others=("q8_0",))
 TWO_GPUS = Ways(threads=(16,), gpus=("CUDA0", "CUDA1"), chunk=2048, others=("q8_0",))
@@ -40,6 +41,22 @@ def test_other_cache_is_timed_only_where_something_looks_back() -> None:
     for one in tasks:
         assert set(one.trial.cases) < set(plain[one.way].trial.cases)
         assert one.layers == plain[one.way].layers
+
+
+def test_steps_begin_cold_where_a_stand_in_would_lie_in_a_cache_and_the_model_not() -> None:
+    def cold(model: ModelAnatomy, ways: Ways, cache: int) -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {}
+        for one in Plan(model, ways, cache).tasks():
+            found.setdefault(one.way, set()).add(one.trial.cold_bytes)
+        return found
+
+    assert cold(DENSE, CPU, 32 * MEGABYTE) == {"cpu8": {0}, "cpu16": {0}}, "layers are larger"
+    large = cold(DENSE, ONE_GPU, 100 * MEGABYTE)
+    assert large["gpu0"] == {0}
+    assert large["cpu16"] == {0, 100 * MEGABYTE}, "the shorter one would lie in the cache"
+    assert cold(MIXTURE, CPU, 200 * MEGABYTE)["cpu8"] == {200 * MEGABYTE}
+    assert cold(STARTER, CPU, 32 * MEGABYTE)["cpu8"] == {0}, "the model is there itself"
+    assert cold(MIXTURE, CPU, 0)["cpu8"] == {0}, "the cache's size is not known"
 
 
 def test_trials_of_one_file_in_one_place_come_in_a_row() -> None:

@@ -90,6 +90,12 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
         granted = min(self.usable, self.quota_cores or self.usable)
         return max(1, min(self.physical, int(granted)))
 
+    @property
+    def last_cache_bytes(self) -> int:
+        """Of all caches of the last level together; 0 where they cannot be read."""
+        last = max((one.level for one in self.caches), default=0)
+        return sum(one.bytes * one.count for one in self.caches if one.level == last)
+
 
 class Pressure(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the time, in per cent, that work waited for memory (PSI)."""

@@ -49,9 +49,13 @@ class ModelAnatomy(msgspec.Struct, frozen=True, kw_only=True):
     def token_bytes(self) -> int:
         """Bytes of them that a token needs: of a mixture's experts a few, of an embedding that is
         not the output too next to nothing."""
-        share = self.experts_used / self.experts if self.experts else 1.0
-        layers = sum(part.bytes - int(part.experts * (1 - share)) for part in self.layers)
+        layers = sum(map(self.token_bytes_of, self.layers))
         return layers + self.output.bytes + (self.embedding.bytes if self.tied else 0)
+
+    def token_bytes_of(self, layer: LayerPart) -> int:
+        """Bytes that a token needs of one layer."""
+        share = self.experts_used / self.experts if self.experts else 1.0
+        return layer.bytes - int(layer.experts * (1 - share))
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -91,6 +95,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """What the repetitions of one case may take together, beyond the first."""
     passes: int = 2
     """Over all cases of a depth: what disturbs one pass is over in the next."""
+    cold_bytes: int = 0
+    """Of other memory, which is read before each small step: no weights lie in a cache then."""
 
 
 class Timed(msgspec.Struct, frozen=True):

@@ -38,7 +38,10 @@ class Idle:
         self._workers: dict[str, tuple[ModelInfo, LocalWorker]] = {}
         self._told: weakref.WeakSet[LocalWorker] = weakref.WeakSet()
         self._done: set[str] = set()
-        self._reports: dict[bytes, TrialReport] = {}
+        self._again: set[str] = set()
+        """Measured a second time, because its steps take something else: not a third time."""
+        self._reports: dict[str, dict[bytes, TrialReport]] = {}
+        """By model: of trials that a request has interrupted."""
         self._busy_at = time.monotonic()
         self._progress: float | None = None
 
@@ -84,13 +87,19 @@ class Idle:
 
     def _wanted(self, model: ModelInfo) -> bool:
         pause = time.monotonic() - self._busy_at
-        return self._measure and model.id not in self._done and pause >= self._idle_seconds
+        if not self._measure or pause < self._idle_seconds:
+            return False
+        return model.id not in self._done or (
+            model.id not in self._again and self._planner.doubtful(model)
+        )
 
     async def _measure_in_peace(self, model: ModelInfo, worker: LocalWorker) -> None:
         """Time the model's layers; stop as soon as somebody asks for anything."""
         gpus = await asyncio.to_thread(self._planner.gpus)
         known = await asyncio.to_thread(self._planner.known, model, gpus)
-        if not gpus or "f16" in known.benches or len(known.anatomy.layers) < 2:
+        timed = "f16" in known.benches
+        again = timed and known.doubtful
+        if not again and (not gpus or timed or len(known.anatomy.layers) < 2):
             self._done.add(model.id)
             return
         stop = threading.Event()
@@ -103,6 +112,8 @@ class Idle:
                 self._show(worker, self._progress)
             measuring.result()
             self._done.add(model.id)
+            self._again |= {model.id} if again else set()
+            self._reports.pop(model.id, None)
             await self._tell_of_it(model, worker)
         except Stopped:
             pass
@@ -114,7 +125,8 @@ class Idle:
 
     def _trials(self, model: ModelInfo, gpus: tuple[Gpu, ...], stop: threading.Event) -> None:
         anatomy = self._planner.known(model, gpus).anatomy
-        measuring = Measuring(Path(model.path), anatomy, self._hear, stop=stop, known=self._reports)
+        reports = self._reports.setdefault(model.id, {})
+        measuring = Measuring(Path(model.path), anatomy, self._hear, stop=stop, known=reports)
         ways = Ways(
             threads=(self._planner.cores,),
             gpus=tuple(one.name for one in gpus),

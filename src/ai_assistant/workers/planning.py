@@ -16,9 +16,9 @@ from ai_assistant.devices.child import ask_kernels
 from ai_assistant.devices.facts import read_cpu, read_memory
 from ai_assistant.devices.gpus import Gpu, backends, read_gpus
 from ai_assistant.devices.layout import stored
-from ai_assistant.devices.layout.correct import learned
+from ai_assistant.devices.layout.correct import FAR, corrected, learned, strayed
 from ai_assistant.devices.layout.first import by_bytes, smaller
-from ai_assistant.devices.layout.predict import Bench, Factors, Layout, step
+from ai_assistant.devices.layout.predict import NEUTRAL, Bench, Factors, Layout, step
 from ai_assistant.devices.layout.room import Memory, estimated, measured, memory
 from ai_assistant.devices.layout.search import TURNS, Prediction, Wanted, best, predict
 from ai_assistant.devices.layout.words import reasons, where
@@ -64,6 +64,13 @@ class Known(msgspec.Struct, kw_only=True):
     anatomy: ModelAnatomy
     benches: dict[str, Bench]
     factors: Factors
+    strayed: float = 0.0
+    """See `devices.layout.correct`."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the model's steps take something else altogether than what was measured."""
+        return abs(self.strayed) > FAR
 
 
 class Planner:
@@ -188,7 +195,13 @@ class Planner:
         """What was measured just now. Raises `OSError`."""
         known = self._known[model.id]
         known.benches[kv_type] = bench
+        known.factors, known.strayed = NEUTRAL, 0.0
         stored.save(self._folder, known.name, kv_type, bench)
+
+    def doubtful(self, model: ModelInfo) -> bool:
+        """Whether what was measured of it does not hold: it should be measured again."""
+        known = self._known.get(model.id)
+        return known is not None and known.doubtful
 
     def anything_stored(self) -> bool:
         """Whether a model of any shape was measured here: else there is nothing to look up."""
@@ -223,6 +236,8 @@ class Planner:
             predicted = step(
                 known.anatomy, bench, layout, one.tokens, one.depth, streams=one.streams
             )
+            expected = corrected(known.factors, predicted)
+            known.strayed = strayed(known.strayed, expected, one.seconds)
             known.factors = learned(known.factors, predicted, one.seconds)
         self._save_factors(known)
 

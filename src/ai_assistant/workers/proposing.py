@@ -82,9 +82,12 @@ class Proposer:
     def _with_gpus(
         self, model: ModelInfo, plan: EnginePlan, usage: Usage, gpus: tuple[Gpu, ...]
     ) -> Proposal | None:
-        """Only where the model's layers were timed, and the owner did not say where they go."""
+        """Only where the model's layers were timed, its steps take about what that says, and the
+        owner did not say where they go."""
         known = self._planner.known(model, gpus)
         if plan.kv_type not in known.benches or self._settings.gpu_layers >= 0:
+            return None
+        if known.doubtful:
             return None
         turn = _turn(usage)
         now = _predicted(known, plan, turn)

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from ai_assistant.devices.layout.passes import Pass, doubt, doubted, least, wanted
 from ai_assistant.devices.layout.predict import Bench
+from ai_assistant.devices.probe import probe
 from ai_assistant.devices.probe.disks import read_disks
 from ai_assistant.devices.source import ThisMachine
 from ai_assistant.protocol.layout import Case, ModelAnatomy, TrialReport
@@ -36,7 +37,7 @@ AGAIN_SECONDS, AGAIN_SHARE = 20.0, 0.3
 """For those, at most: so long, or that share of what the passes before took."""
 NEARLY = 0.97
 """The share that is told before it is sure that nothing must be repeated."""
-FILLED = 2 << 30
+FILLED = 3 << 30
 """Bytes of stand-ins that are written to time a model; larger ones are of zeros."""
 DISTURBED, DISTURBED_SHARE = 0.25, 0.05
 """Cores that others may use while something is timed: so many, or that share of them."""
@@ -72,7 +73,7 @@ class Measuring:
     def measure_all(self, ways: Ways) -> dict[str, Bench]:
         """By type of KV cache. Raises `EngineError` where the kernels refuse, `OSError` where there
         is no room for files, `Stopped`."""
-        plan = Plan(self._anatomy, ways)
+        plan = Plan(self._anatomy, ways, _last_cache())
         tasks = plan.tasks()
         self._passes = {task.name: [] for task in tasks}
         sweep()
@@ -89,9 +90,10 @@ class Measuring:
         return {kind: structs.replace(one, disturbed=busy) for kind, one in benches.items()}
 
     def _filled(self, plan: Plan, ways: Ways) -> bool:
-        """Whether the stand-ins have weights of their own: on a processor that tells, and there
-        must be room for them, on a disk that is no memory."""
-        if ways.gpus:
+        """Whether the stand-ins have weights of their own: on a processor that tells, and so it
+        does of mixtures, whose tokens choose by it; there must be room for them, on a disk that is
+        no memory."""
+        if ways.gpus and not self._anatomy.experts:
             return False
         (disk,) = read_disks(ThisMachine(), (str(self._folder),))
         sizes = [layer.bytes for layer in self._anatomy.layers]
@@ -146,6 +148,10 @@ class Measuring:
         progress.done(task.name, time.monotonic() - begun)
         # What disagrees is repeated: how much that is shows at the end.
         self._on_progress(min(progress.share, NEARLY))
+
+
+def _last_cache() -> int:
+    return probe(ThisMachine(), now="", with_kernels=False).cpu.last_cache_bytes
 
 
 def _unheard() -> float:

@@ -25,6 +25,8 @@ from ai_assistant.protocol.layout import Case, Timed, Trial, TrialReport
 
 LEAST, MOST = 1, 20
 """Repetitions of one case in one pass, beyond the first."""
+SMALL, COLD = 16, 5
+"""Tokens of a step that begins with a cold cache if it should, and repetitions of such a one."""
 SLOW, LONG = 0.3, 5.0
 """Seconds from which a pass takes a case once, and from which one pass must do."""
 USUAL = 1.2
@@ -87,7 +89,7 @@ class Trials:
 
 _OF_CONTEXTS = {
     "cases": (), "threads": 1, "kv_type": "", "chunk": 0, "kv_on_gpu": True, "op_offload": True,
-    "tokens": 1, "nice": 0, "seconds": 0.0, "passes": 0,
+    "tokens": 1, "nice": 0, "seconds": 0.0, "passes": 0, "cold_bytes": 0,
 }  # fmt: skip
 """What a model need not be loaded anew for."""
 
@@ -148,7 +150,7 @@ def _seconds(steps: "_Steps", case: Case, budget: float, usual: float) -> float:
     if first > SLOW:
         return first if first > LONG or first <= usual else min(first, steps.timed(case))
     seconds = [steps.timed(case) for _ in range(LEAST)]
-    while len(seconds) < MOST and sum(seconds) < budget:
+    while len(seconds) < (COLD if steps.cold(case) else MOST) and sum(seconds) < budget:
         seconds.append(steps.timed(case))
     return min(seconds)
 
@@ -164,6 +166,11 @@ class _Steps:
         self._open = 1
         self._state: NDArray[np.uint8] | None = None
         self._said = 0
+        self._elsewhere = np.ones(trial.cold_bytes // 8, np.int64)
+
+    def cold(self, case: Case) -> bool:
+        """Whether no weights lie in a cache when this step begins."""
+        return bool(self._elsewhere.size) and case.tokens <= SMALL
 
     def fill(self, depth: int) -> None:
         """Let the first sequence have so many tokens, and no other one any."""
@@ -197,6 +204,8 @@ class _Steps:
 
     def timed(self, case: Case) -> float:
         """Seconds of a step of so many tokens, computed in pieces where the chunk is smaller."""
+        if self.cold(case):
+            self._elsewhere.sum()
         begun = time.perf_counter()
         if case.streams > 1:
             each = case.tokens // case.streams

@@ -15,6 +15,7 @@ from ai_assistant.devices.layout.costs import (
     Costs,
     Curve,
     cases,
+    cold_bytes,
     costs,
     deep_one,
     flat,
@@ -70,9 +71,11 @@ Reports = Mapping[tuple[str, int, str], TrialReport]
 class Plan:
     """The trials of one model on one machine."""
 
-    def __init__(self, anatomy: ModelAnatomy, ways: Ways) -> None:
+    def __init__(self, anatomy: ModelAnatomy, ways: Ways, cache: int = 0) -> None:
+        """`cache`: bytes that the processor's last cache holds."""
         self._anatomy = anatomy
         self._ways = ways
+        self._cache = cache
         self._sizes = [layer.bytes for layer in anatomy.layers]
         self.layers = stand_ins(self._sizes)
         self._deep = deep_one(self.layers, self._sizes)
@@ -108,7 +111,9 @@ class Plan:
         steps = cases(trial.chunk, self._anatomy.context, deep=deep, straight=not trial.gpu_layers)
         if kind != self._ways.kv_type:
             steps = of_cache(steps)
-        return Task(way=way, layers=layers, trial=structs.replace(trial, cases=steps, kv_type=kind))
+        cold = 0 if way.startswith("gpu") else cold_bytes(self._anatomy, layers, self._cache)
+        trial = structs.replace(trial, cases=steps, kv_type=kind, cold_bytes=cold)
+        return Task(way=way, layers=layers, trial=trial)
 
     def _groups(self) -> Iterator[dict[str, Trial]]:
         """By what is loaded."""

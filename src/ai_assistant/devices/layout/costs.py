@@ -12,7 +12,7 @@ from bisect import bisect_left
 
 import msgspec
 
-from ai_assistant.protocol.layout import Case, TrialReport
+from ai_assistant.protocol.layout import Case, ModelAnatomy, TrialReport
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2048)
 """Tokens of the steps that are timed, as far as the chunk goes."""
@@ -28,6 +28,11 @@ ENOUGH = 4
 """Layers whose attention stands out from what is outside of them."""
 CACHE = 192 << 20
 """Bytes of layers that no processor's cache holds: smaller stand-ins would look too quick."""
+
+MUCH = 1.5
+"""Times that a step may take of what one with more tokens takes: kernels change with the size."""
+BEYOND = 2
+"""Times what a cache holds: of so much that is read again and again it keeps next to nothing."""
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -127,6 +132,17 @@ def small(sizes: list[int]) -> bool:
     return sum(sizes) < CACHE
 
 
+def cold_bytes(anatomy: ModelAnatomy, layers: int, cache: int) -> int:
+    """What must be read elsewhere before a small step of a stand-in with so many layers, so that
+    it finds no more of its weights in a cache of so many bytes than the whole model would.
+
+    Of a mixture's layers a token needs a small part, and the next one needs some of it again.
+    """
+    whole_fits = anatomy.token_bytes < BEYOND * cache
+    reaches = sum(anatomy.token_bytes_of(part) for part in anatomy.layers[:layers])
+    return 0 if whole_fits or reaches >= BEYOND * cache else cache
+
+
 def stand_ins(sizes: list[int]) -> tuple[int, int]:
     """How many layers the two stand-ins of a model with layers of these sizes should have."""
     short = min(_until(sizes, 0, CACHE // 2), max(len(sizes) // 2, 1))
@@ -145,9 +161,9 @@ def _until(sizes: list[int], start: int, wanted: int) -> int:
 
 def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device: str) -> Costs:
     """From the trials of two stand-ins with so many layers; `device` as in `TrialReport.memory`."""
-    less, more = flat(short), flat(long)
+    less, more = _calm(flat(short)), _calm(flat(long))
     steps = sorted(less)
-    parts = [_parted(less[n], more[n], layers, n) for n in steps]
+    parts = _rising_layers([_parted(less[n], more[n], layers, n) for n in steps])
     deep, count = (short, layers[0]) if _deep(short) else (long, layers[1])
     return Costs(
         layer=Curve(tuple(steps), tuple(layer for layer, _ in parts)),
@@ -192,6 +208,28 @@ def _parted(less: float, more: float, layers: tuple[int, int], tokens: int) -> t
         layer = more / layers[1] if whole or layers[1] == 1 else more / (layers[1] - 1)
         rest = more - layers[1] * layer
     return layer, rest
+
+
+def _calm(seconds: dict[int, float]) -> dict[int, float]:
+    """Without steps that were disturbed: those that took much longer than a larger one."""
+    found: dict[int, float] = {}
+    least = float("inf")
+    for tokens in sorted(seconds, reverse=True):
+        mine = seconds[tokens]
+        found[tokens] = least if mine > MUCH * least else mine
+        least = min(least, mine)
+    return found
+
+
+def _rising_layers(parts: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Layers and the rest, by growing steps: a layer that seems much quicker with more tokens
+    than with fewer was seen in a short stand-in that others held up, and costs as much as before.
+    """
+    found: list[tuple[float, float]] = []
+    for layer, rest in parts:
+        wrong = found and MUCH * layer < found[-1][0]
+        found.append(found[-1] if wrong else (layer, rest))
+    return found
 
 
 def _rows(report: TrialReport) -> float:
