@@ -27,15 +27,22 @@ build() {
     package=$(echo "$bench"/source/llama_cpp_python-*)
     local flags=(-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_RPC=ON "-DGGML_${backend^^}=ON"
         -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF
-        -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_CURL=OFF)
+        -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_CURL=OFF
+        # Libraries find each other where they are put: ours must not take llama-server's.
+        -DCMAKE_BUILD_RPATH_USE_ORIGIN=ON)
     if [ "$backend" = cuda ]; then flags+=(-DCMAKE_CUDA_ARCHITECTURES=native); fi
     cmake -G Ninja -S "$package/vendor/llama.cpp" -B "$bench/llama-server" "${flags[@]}" >"$bench/build.log"
     cmake --build "$bench/llama-server" --target llama-server llama-bench llama-fit-params >>"$bench/build.log"
     touch "$bench/llama-server/complete"
+    # Our processor's kernels have our parts in them, llama-server's have not.
+    cmake -G Ninja -S "$package/vendor/llama.cpp" -B "$bench/ours" "${flags[@]}" "-DGGML_${backend^^}=OFF" \
+        "-DCMAKE_PROJECT_llama.cpp_INCLUDE=$PWD/kernels/patches.cmake" >>"$bench/build.log"
+    cmake --build "$bench/ours" --target ggml-cpu >>"$bench/build.log"
     "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$bench/site" "$bench"/offline/wheels/*.whl
     mkdir -p "$bench/site/llama_cpp/lib"
     cp "$package"/llama_cpp/*.py "$bench/site/llama_cpp/"
     cp -a "$bench"/llama-server/bin/lib*.so* "$bench/site/llama_cpp/lib/"
+    cp -a "$bench"/ours/bin/libggml-cpu.so* "$bench/site/llama_cpp/lib/"
     installed llama-cpp-python "${package##*-}"
     installed ai-assistant "$("$PYTHON" -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')"
     "$PYTHON" -m ai_assistant.engine.devices

@@ -7,6 +7,7 @@ from benchmarks.tiny import make
 from tests.engine.harness import Bench
 
 from ai_assistant.engine.kernels import Model
+from ai_assistant.engine.kernels.devices import devices
 from ai_assistant.store.models import starter_path
 
 MakeBench = Callable[..., Bench]
@@ -19,15 +20,36 @@ def starter() -> Iterator[Model]:
     model.close()
 
 
+@pytest.fixture(scope="session")
+def steady_starter(starter: Model) -> Iterator[Model]:
+    """On the processor, where a token comes to the same bits whatever is computed beside it: a
+    GPU's kernels add up in another order for another number of tokens."""
+    if not any(one.kind in ("gpu", "igpu") for one in devices()):
+        yield starter
+        return
+    model = Model(str(starter_path()), gpu_layers=0)
+    yield model
+    model.close()
+
+
 @pytest.fixture
 def bench(starter: Model) -> Iterator[MakeBench]:
+    yield from _builder(starter)
+
+
+@pytest.fixture
+def steady_bench(steady_starter: Model) -> Iterator[MakeBench]:
+    """For tests in which answers must be the same to the last bit."""
+    yield from _builder(steady_starter, op_offload=False)
+
+
+def _builder(model: Model, **usual: int) -> Iterator[MakeBench]:
     made: list[Bench] = []
+    # One thread: the tests' machine may be busy, and threads that wait for each other crawl.
+    usual |= {"threads": 1, "threads_batch": 1}
 
     def build(**changes: int) -> Bench:
-        # One thread: the tests' machine may be busy, and threads that wait for each other crawl.
-        made.append(
-            Bench(starter, starter_path(), **({"threads": 1, "threads_batch": 1} | changes))
-        )
+        made.append(Bench(model, starter_path(), **(usual | changes)))
         return made[-1]
 
     yield build

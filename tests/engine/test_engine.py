@@ -97,9 +97,9 @@ def test_next_turn_computes_only_what_is_new(bench: MakeBench) -> None:
     assert usage.prompt_tokens - usage.cached_tokens < 30
 
 
-def test_full_pool_parks_and_resumes_without_an_error(bench: MakeBench) -> None:
+def test_full_pool_parks_and_resumes_without_an_error(steady_bench: MakeBench) -> None:
     prompts = [chat(question) for question in QUESTIONS]
-    small = bench(cells=512, context_limit=256, slots=8, retained=0)
+    small = steady_bench(cells=512, context_limit=256, slots=8, retained=0)
     parked = 0
     park = small.engine._batcher._park
 
@@ -112,7 +112,8 @@ def test_full_pool_parks_and_resumes_without_an_error(bench: MakeBench) -> None:
     together = all_at_once(small, prompts, 120)
     assert parked
     assert not small.collector.failed
-    assert_same_but_for_close_calls(together, one_at_a_time(bench(retained=0), prompts, 120))
+    alone = one_at_a_time(steady_bench(retained=0), prompts, 120)
+    assert_same_but_for_close_calls(together, alone)
 
 
 def test_parked_without_memory_for_its_state_is_computed_again(bench: MakeBench) -> None:

@@ -91,8 +91,8 @@ def cached(bench: Bench, tenant: str) -> int:
     return bench.collector.usage(f"look-{tenant}").cached_tokens
 
 
-def test_blocks_of_another_engine_are_used_and_change_nothing(bench: MakeBench) -> None:
-    giver, taker = running(bench()), bench()
+def test_blocks_of_another_engine_are_used_and_change_nothing(steady_bench: MakeBench) -> None:
+    giver, taker = running(steady_bench()), steady_bench()
     offered, parts = blocks_of(giver)
     assert offered.text.decode().startswith(PROMPT), "and some of the answer"
     (weighed,) = asked(taker, WeighBlocks(offered, "alice"))

@@ -22,14 +22,14 @@ from ai_assistant.protocol.requests import (
 )
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_answer_with_known_tokens_goes_on_exactly(
-    bench: MakeBench, form: OutputFormat, temperature: float
+    steady_bench: MakeBench, form: OutputFormat, temperature: float
 ) -> None:
     request = GenerateRequest(
         request_id="whole", model="m", prompt=TextPrompt(chat("Hello!")), format=form,
         max_tokens=24, sampling=Sampling(temperature=temperature, seed=3, presence_penalty=0.3),
         ignore_eos=form.kind == "text",
     )  # fmt: skip
-    made = bench(speculation=False, retained=0)
+    made = steady_bench(speculation=False, retained=0)
     Heard(made)
     intake = made.engine.intake
     assert intake

@@ -236,20 +236,24 @@ def test_a_view_with_each_token_a_batch_of_its_own(exact: Products, kind: str) -
 
 @pytest.fixture(scope="module", params=["starter", "starter in Q6_K"])
 def model(
-    request: pytest.FixtureRequest, starter: Model, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    steady_starter: Model,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Model]:
     if request.param == "starter":
-        yield starter
+        yield steady_starter
         return
-    made = Model(str(in_q6_k(starter_path(), tmp_path_factory.mktemp("models") / "q6_k.gguf")))
+    path = in_q6_k(starter_path(), tmp_path_factory.mktemp("models") / "q6_k.gguf")
+    made = Model(str(path), gpu_layers=0)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module", params=[1, 2])
 def context(request: pytest.FixtureRequest, model: Model) -> Iterator[Context]:
+    count: int = request.param
     made = Context(model, cells=2048, sequences=4, chunk=512, outputs=64,
-                   threads=request.param, threads_batch=request.param)  # fmt: skip
+                   threads=count, threads_batch=count, op_offload=False)  # fmt: skip
     yield made
     made.close()
 

@@ -24,9 +24,9 @@ def answers(bench: MakeBench, restraint: Restraint | None, **plan: int) -> dict[
     return {name: said.text(name) for name in said.chunks}
 
 
-def test_answers_do_not_change_under_restraint(bench: MakeBench):
+def test_answers_do_not_change_under_restraint(steady_bench: MakeBench):
     restraint = Restraint(threads=1, slots=1, speculation=False, work=0.5)
-    assert answers(bench, restraint) == answers(bench, None)
+    assert answers(steady_bench, restraint) == answers(steady_bench, None)
 
 
 def test_slots_and_guesses_are_left_alone_and_come_back(bench: MakeBench):
