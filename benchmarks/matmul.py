@@ -1,6 +1,6 @@
 """Steps of 1 to 512 tokens of one sequence: our products in the CPU kernels against llama.cpp's.
 
-`python -m benchmarks.matmul [--models starter 0.5b 1b] [--rounds 12]`
+`python -m benchmarks.matmul [--models starter 0.5b 1b moe] [--rounds 12] [--mapped]`
 
 Each step begins with an empty cache, so nearly all of it is products of weights with its tokens;
 steps of up to 32 tokens give logits of all, as guesses do, longer ones of the last, as prompts do.
@@ -8,10 +8,15 @@ Two processes take turns: one with the kernels that `make setup` built, one with
 `llama-server`, built from the same source without our parts. The ratio is theirs by ours, the
 median over rounds. The floor is the time that it takes to read all weights once, at the speed that
 `ai-assistant devices --measure` finds for memory: no step can be faster unless caches hold a part.
+Of a mixture it is the time for what one token needs.
+
+`--mapped` leaves weights as they lie in the file, which all processes of a machine share, instead
+of having the kernels arrange them anew when they load.
 """
 
 import statistics
 import time
+from functools import cache
 from pathlib import Path
 
 import gguf
@@ -31,6 +36,8 @@ BUFFER = 1 << 30
 """Bytes that are read to measure memory: far more than caches hold."""
 READINGS, READING_SECONDS = 5, 0.5
 """The fastest counts: others on the machine only make it slower."""
+MAPPED = "mapped, "
+"""How the name of a step begins that takes weights as they lie in the file."""
 LEAST = 0.1
 """Seconds that a step is repeated for, at least."""
 
@@ -40,11 +47,16 @@ def serve(model: Path) -> None:
     from ai_assistant.engine.kernels import Context, Model
 
     count = kernel_pair.threads()
-    context = Context(Model(str(model)), cells=1024, sequences=1, chunk=max(TOKENS),
-                      outputs=ALL_LOGITS, threads=count, threads_batch=count)  # fmt: skip
+
+    @cache
+    def opened(mapped: bool) -> Context:
+        return Context(Model(str(model), share_weights=mapped), cells=1024, sequences=1,
+                       chunk=max(TOKENS), outputs=ALL_LOGITS,
+                       threads=count, threads_batch=count)  # fmt: skip
+
     tokens = np.random.default_rng(1).integers(100, 4000, max(TOKENS)).tolist()
 
-    def once(length: int) -> float:
+    def once(context: Context, length: int) -> float:
         outputs = length if length <= ALL_LOGITS else 1
         context.clear()
         context.batch.clear()
@@ -56,17 +68,25 @@ def serve(model: Path) -> None:
 
     def seconds(name: str) -> float:
         """The median of as many as there is time for."""
-        found = [once(STEPS[name])]
+        context, length = opened(name.startswith(MAPPED)), STEPS[name.removeprefix(MAPPED)]
+        found = [once(context, length)]
         while sum(found) < LEAST:
-            found.append(once(STEPS[name]))
+            found.append(once(context, length))
         return statistics.median(found)
 
     kernel_pair.answer(seconds)
 
 
 def read_by_a_step(model: Path) -> int:
-    """Bytes of the weights that every step multiplies with."""
-    tensors = {one.name: int(one.n_bytes) for one in gguf.GGUFReader(model).tensors}
+    """Bytes of the weights that a token is multiplied with; of a mixture only its experts'."""
+    reader = gguf.GGUFReader(model)
+    tensors = {one.name: int(one.n_bytes) for one in reader.tensors}
+    for name, field in reader.fields.items():
+        if name.endswith(".expert_used_count"):
+            of = reader.fields[name.replace("_used_count", "_count")].contents()
+            for one in tensors:
+                if one.endswith("_exps.weight"):
+                    tensors[one] = tensors[one] * field.contents() // of
     if "output.weight" in tensors:  # Of these only a row for each token is looked up.
         del tensors["token_embd.weight"]
     return sum(tensors.values())
@@ -86,7 +106,10 @@ def main() -> None:
     if model := kernel_pair.child():
         serve(model)
         return
-    chosen = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--mapped", action="store_true", help="weights as they lie in the file")
+    chosen = parser.parse_args()
+    steps = [MAPPED * chosen.mapped + step for step in STEPS]
     rounds = chosen.rounds or (4 if chosen.quick else 12)
     count = kernel_pair.threads()
     speed = memory_speed(count)
@@ -95,7 +118,7 @@ def main() -> None:
         path = ensure(name)
         floor = read_by_a_step(path) / speed
         records.append(Record(f"{name}: floor", 1e3 * floor, "ms"))
-        records += kernel_pair.compare("benchmarks.matmul", name, path, STEPS, rounds)
+        records += kernel_pair.compare("benchmarks.matmul", name, path, steps, rounds)
     notes = [
         "Milliseconds of a step; the ratio is theirs by ours.",
         f"Floor: all weights once, {count} threads reading {speed / 1e9:.1f} GB/s"

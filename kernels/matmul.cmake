@@ -1,8 +1,12 @@
 # Included by patches.cmake: puts matmul.inc into the CPU kernels. tiled.cpp asks it before its own
-# functions; so does repack.cpp for Q4_0 and Q4_K, which llama.cpp arranges anew when it loads a model.
+# functions, and so does ggml-cpu.c for mixtures of experts; repack.cpp asks it for Q4_0 and Q4_K, which
+# llama.cpp arranges anew when it loads a model.
 
-set(declarations "size_t ggml_mm_work_size(int threads, const ggml_tensor * dst, bool arranged);
-bool ggml_mm_compute(const ggml_compute_params * params, ggml_tensor * dst, bool arranged);
+set(prototypes "size_t ggml_mm_work_size(int threads, const struct ggml_tensor * dst, bool arranged);
+bool ggml_mm_compute(const struct ggml_compute_params * params, struct ggml_tensor * dst, bool arranged);
+")
+set(declarations "extern \"C\" {
+${prototypes}}
 ")
 
 begin_patch(tiled/tiled.cpp a5d92ce8f617696778e225de6658180649143fec3792c5cfef84170641f2d06e)
@@ -37,6 +41,12 @@ replace(
                     size = std::max(size, arrangement_is_known ? ggml_mm_work_size(n_threads, op, true) : 0);
                     return true;")
 replace(
+"                    size += sizeof_mmid_row_mapping*ne02*(ne12 + 1);
+"
+"                    size += sizeof_mmid_row_mapping*ne02*(ne12 + 1);
+                    size = std::max(size, arrangement_is_known ? ggml_mm_work_size(n_threads, op, true) : 0);
+")
+replace(
 "            case GGML_OP_MUL_MAT:
                 forward_mul_mat(params, op);
                 return true;"
@@ -45,4 +55,20 @@ replace(
                     forward_mul_mat(params, op);
                 }
                 return true;")
+replace(
+"                forward_mul_mat_id(params, op);
+                return true;"
+"                if (!arrangement_is_known || !ggml_mm_compute(params, op, true)) {
+                    forward_mul_mat_id(params, op);
+                }
+                return true;")
+end_patch()
+
+begin_patch(ggml-cpu.c 94e4c599aa8e6a0e047b1e4a40830cd5b54a5e0bc773acaccd3be2d4702caf39)
+replace("#include \"tiled/tiled.h\"\n" "#include \"tiled/tiled.h\"\n\n${prototypes}")
+replace(
+"                ggml_compute_forward_mul_mat_id(params, tensor);"
+"                if (!ggml_mm_compute(params, tensor, false)) {
+                    ggml_compute_forward_mul_mat_id(params, tensor);
+                }")
 end_patch()

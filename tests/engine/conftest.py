@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from benchmarks.tiny import make
 from tests.engine.harness import Bench
+from tests.engine.matmul_tools import Products
 
 from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.kernels.devices import devices
@@ -68,3 +69,17 @@ def whole_state_model(
     model = Model(str(path), gpu_layers=0)
     yield model
     model.close()
+
+
+@pytest.fixture(scope="session")
+def processor() -> Iterator[Products]:
+    made = Products()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def exact(processor: Products) -> Products:
+    if not (processor.ours or processor.vnni):
+        pytest.skip("our products are for x86 processors with VNNI")
+    return processor

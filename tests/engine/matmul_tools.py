@@ -1,7 +1,7 @@
 """Products of quantised weights with tokens: by the processor's kernels, and by the book."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from ai_assistant.engine.kernels.ggml import TYPES, ggml
 from ai_assistant.engine.kernels.workbench import Tensors, Workbench
 
 SYMBOL = "ggml_matmul_of_few_tokens"
+I32 = 26
+"""GGML_TYPE_I32"""
 SCALED = 32
 """Activations that share a scale."""
 SUPER = 256
@@ -28,6 +30,7 @@ ROUNDED = 2.0**-24
 
 Floats = NDArray[np.float32]
 Exact = NDArray[np.float64]
+Chosen = NDArray[np.int32]
 _pointer, _long, _integer = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 
 
@@ -53,6 +56,13 @@ def libraries() -> list[Path]:
 
 def has_symbol(library: Path) -> bool:
     return hasattr(ctypes.CDLL(str(library)), SYMBOL)
+
+
+def lanes(library: Path) -> int:
+    """With how many it computes; 0 if the processor that it was built for is not one for it."""
+    return (
+        ctypes.c_int.in_dll(ctypes.CDLL(str(library)), SYMBOL).value if has_symbol(library) else 0
+    )
 
 
 def weights(kind: str, rows: int, columns: int, seed: int) -> Weights:
@@ -87,6 +97,22 @@ def in_q6_k(source: Path, target: Path) -> Path:
     return target
 
 
+def book(matrix: Weights, tokens: Floats) -> Exact:
+    """The product, in double precision: (tokens, rows)."""
+    return tokens.astype(np.float64) @ matrix.values.T
+
+
+def check(found: Floats, expected: Exact, allowed: Exact) -> None:
+    """Each is off by no more than it may be."""
+    worst = (np.abs(found - expected) / np.maximum(allowed, 1e-30)).max()
+    assert worst <= 1, f"off by {worst:.3g} times what it may be"
+
+
+def check_same_bits(found: Floats, expected: Floats) -> None:
+    """No bit is another."""
+    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+
+
 class Products:
     """The processor as the kernels' device."""
 
@@ -96,7 +122,7 @@ class Products:
         self.close = self._bench.close
         self.vnni = bool(_features(handle) & {b"AVX512_VNNI", b"AVX_VNNI"})
         """Whether they were built for a processor that adds up products of bytes."""
-        self.ours = self.vnni and any(map(has_symbol, libraries()))
+        self.ours = any(map(lanes, libraries()))
 
     def product(
         self, matrix: Weights, tokens: Floats, threads: int = 1,
@@ -107,30 +133,56 @@ class Products:
         lie as they do when a model is loaded, if the kernels like that better than as in a file."""
         rows, columns = matrix.values.shape
         *batches, count, _ = tokens.shape
-        self._bench.use_threads(threads)
         with Tensors(1) as own, Tensors(4) as tensors:
             stored = own.matrix(matrix.kind, columns, rows)
-            # The last of the special ones is that for weights arranged anew.
-            *special, plain = self._bench.weight_types()
-            own.place(special[-1] if arranged and special else plain, weights=True)
-            sizes = (columns, count, batches[0] if batches else 1)
-            taken = given = _function("ggml_new_tensor_3d", _integer, _long, _long, _long)(
-                tensors.context, TYPES["f32"], *sizes
-            )
+            self._place_weights(own, arranged)
+            given = _tensor(tensors, "f32", columns, count, batches[0] if batches else 1)
+            taken = given
             if apart:
                 turn = _function("ggml_permute", _pointer, *4 * (_integer,))
                 taken = turn(tensors.context, given, 0, 2, 1, 3)
             node = ggml.ggml_mul_mat(tensors.context, stored, taken)
-            if not self._bench.supports(node):
-                pytest.skip("the kernels do not take weights of this type that lie so")
-            graph = tensors.graph([node])
-            tensors.place(self._bench.buffer_type)
-            for tensor, numbers in ((stored, matrix.packed), (given, tokens)):
-                numbers = np.ascontiguousarray(numbers)
-                ggml.ggml_backend_tensor_set(tensor, numbers.ctypes.data, 0, numbers.nbytes)
-            self._bench.compute(graph)
-            out = np.empty((*tokens.shape[:-1], rows), np.float32)
-            ggml.ggml_backend_tensor_get(node, out.ctypes.data, 0, out.nbytes)
+            filled = [(stored, matrix.packed), (given, tokens)]
+            return self._compute(tensors, node, filled, threads).reshape(*tokens.shape[:-1], rows)
+
+    def mixture(
+        self, experts: Sequence[Weights], tokens: Floats, chosen: Chosen, threads: int = 1,
+        *, arranged: bool = False,
+    ) -> Floats:  # fmt: skip
+        """Of (tokens, 1 or as many as each has experts, columns) with its experts (tokens, used):
+        (tokens, used, rows)."""
+        rows, columns = experts[0].values.shape
+        count, used = chosen.shape
+        with Tensors(1) as own, Tensors(4) as tensors:
+            stored = _tensor(own, experts[0].kind, columns, rows, len(experts))
+            self._place_weights(own, arranged)
+            given = _tensor(tensors, "f32", columns, tokens.shape[1], count)
+            ids = _tensor(tensors, "i32", used, count, 1)
+            multiply = _function("ggml_mul_mat_id", *3 * (_pointer,))
+            node = multiply(tensors.context, stored, given, ids)
+            packed = np.stack([one.packed for one in experts])
+            filled = [(stored, packed), (given, tokens), (ids, chosen.astype(np.int32))]
+            return self._compute(tensors, node, filled, threads).reshape(count, used, rows)
+
+    def _place_weights(self, own: Tensors, arranged: bool) -> None:
+        # The last of the special ones is that for weights arranged anew.
+        *special, plain = self._bench.weight_types()
+        own.place(special[-1] if arranged and special else plain, weights=True)
+
+    def _compute(
+        self, tensors: Tensors, node: int, filled: list[tuple[int, NDArray[Any]]], threads: int
+    ) -> Floats:
+        if not self._bench.supports(node):
+            pytest.skip("the kernels do not take weights of this type that lie so")
+        graph = tensors.graph([node])
+        tensors.place(self._bench.buffer_type)
+        for tensor, numbers in filled:
+            numbers = np.ascontiguousarray(numbers)
+            ggml.ggml_backend_tensor_set(tensor, numbers.ctypes.data, 0, numbers.nbytes)
+        self._bench.use_threads(threads)
+        self._bench.compute(graph)
+        out = np.empty(ggml.ggml_nbytes(node) // 4, np.float32)
+        ggml.ggml_backend_tensor_get(node, out.ctypes.data, 0, out.nbytes)
         return out
 
 
@@ -191,3 +243,9 @@ def _function(name: str, *arguments: Any) -> Callable[..., int]:
     function = binding.libggml[name]
     function.restype, function.argtypes = _pointer, [_pointer, *arguments]
     return function
+
+
+def _tensor(tensors: Tensors, kind: str, *sizes: int) -> int:
+    """One of three dimensions."""
+    new = _function("ggml_new_tensor_3d", _integer, _long, _long, _long)
+    return new(tensors.context, I32 if kind == "i32" else TYPES[kind], *sizes)

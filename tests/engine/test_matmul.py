@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from tests.engine.matmul_tools import (
     SCALED,
     SUPER,
-    Exact,
     Floats,
     Products,
     Weights,
     adding,
+    book,
+    check,
+    check_same_bits,
     grain_of,
     has_symbol,
     in_q6_k,
@@ -77,39 +79,12 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@pytest.fixture(scope="module")
-def processor() -> Iterator[Products]:
-    made = Products()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def exact(processor: Products) -> Products:
-    if not processor.vnni:
-        pytest.skip("our products are for x86 processors with VNNI")
-    return processor
-
-
-def book(matrix: Weights, tokens: Floats) -> Exact:
-    return tokens.astype(np.float64) @ matrix.values.T
-
-
-def check(found: Floats, expected: Exact, allowed: Exact) -> None:
-    """Each is off by no more than it may be."""
-    worst = (np.abs(found - expected) / np.maximum(allowed, 1e-30)).max()
-    assert worst <= 1, f"off by {worst:.3g} times what it may be"
-
-
-def check_same_bits(found: Floats, expected: Floats) -> None:
-    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
-
-
-def test_the_kernels_that_setup_builds_have_it() -> None:
+def test_the_kernels_that_setup_builds_have_it(processor: Products) -> None:
     found = libraries()
     assert found, "where do the kernels keep their code for the processor?"
     for one in found:
         assert has_symbol(one), one
+    assert processor.ours or not processor.vnni
 
 
 @QUICK
