@@ -120,8 +120,8 @@ class Products:
         handle = next(one for one in devices.handles() if devices.describe(one).kind == "cpu")
         self._bench = Workbench(handle, 1)
         self.close = self._bench.close
-        self.vnni = bool(_features(handle) & {b"AVX512_VNNI", b"AVX_VNNI"})
-        """Whether they were built for a processor that adds up products of bytes."""
+        self.able = {b"AVX2", b"FMA", b"F16C"} <= _features(handle)
+        """Whether they were built for a processor that our products are for."""
         self.ours = any(map(lanes, libraries()))
 
     def product(
