@@ -163,7 +163,7 @@ def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device
     """From the trials of two stand-ins with so many layers; `device` as in `TrialReport.memory`."""
     less, more = _calm(flat(short)), _calm(flat(long))
     steps = sorted(less)
-    parts = _rising_layers([_parted(less[n], more[n], layers, n) for n in steps])
+    parts = _plausible(steps, [_parted(less[n], more[n], layers, n) for n in steps])
     deep, count = (short, layers[0]) if _deep(short) else (long, layers[1])
     return Costs(
         layer=Curve(tuple(steps), tuple(layer for layer, _ in parts)),
@@ -221,14 +221,19 @@ def _calm(seconds: dict[int, float]) -> dict[int, float]:
     return found
 
 
-def _rising_layers(parts: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Layers and the rest, by growing steps: a layer that seems much quicker with more tokens
-    than with fewer was seen in a short stand-in that others held up, and costs as much as before.
-    """
-    found: list[tuple[float, float]] = []
-    for layer, rest in parts:
-        wrong = found and MUCH * layer < found[-1][0]
-        found.append(found[-1] if wrong else (layer, rest))
+def _plausible(steps: list[int], parts: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Layers and the rest, by growing steps. More tokens make no layer cheaper, and not more than
+    in proportion dearer. A layer that seems much cheaper than that was seen in a short stand-in
+    that others held up: it costs what those beside it say."""
+    found = list(parts)
+    for place in reversed(range(len(steps) - 1)):
+        layer, rest = found[place + 1]
+        layer *= steps[place] / steps[place + 1]
+        if MUCH * found[place][0] < layer:
+            found[place] = layer, rest
+    for place in range(1, len(steps)):
+        if MUCH * found[place][0] < found[place - 1][0]:
+            found[place] = found[place - 1]
     return found
 
 
