@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from ai_assistant.engine.kernels import devices
@@ -27,6 +28,12 @@ SUPER = 256
 """The same in llama.cpp's own products with K types."""
 ROUNDED = 2.0**-24
 """The most, in parts of itself, that a number changes when it becomes an `f32`."""
+
+KINDS = ["q8_0", "q4_0", "q4_K", "q5_K", "q6_K"]
+"""Of which products are ours."""
+QUICK = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 Floats = NDArray[np.float32]
 Exact = NDArray[np.float64]
@@ -85,10 +92,11 @@ def quantised(kind: str, numbers: Floats) -> Weights:
     return Weights(kind, packed, values.astype(np.float64))
 
 
-def in_q6_k(source: Path, target: Path) -> Path:
-    """The model with Q6_K in place of its type, wherever rows are long enough."""
+def requantised(source: Path, target: Path, ftype: int) -> Path:
+    """The model in another type, such as `lib.LLAMA_FTYPE_MOSTLY_Q6_K`, wherever rows are long
+    enough."""
     params = lib.llama_model_quantize_default_params()
-    params.ftype, params.nthread = lib.LLAMA_FTYPE_MOSTLY_Q6_K, 1
+    params.ftype, params.nthread = ftype, 1
     params.allow_requantize = True
     code = lib.llama_model_quantize(
         str(source).encode(), str(target).encode(), ctypes.byref(params)

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
-from benchmarks.libllama import quantise
 from benchmarks.tiny import make
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.matmul_tools import (
+    KINDS,
+    QUICK,
     SCALED,
-    SUPER,
     Chosen,
     Exact,
     Floats,
@@ -23,16 +23,12 @@ from tests.engine.matmul_tools import (
     check,
     check_same_bits,
     grain_of,
+    requantised,
     rounding,
     weights,
 )
 
 from ai_assistant.engine.kernels import Context, Model
-
-KINDS = ["q8_0", "q4_0", "q4_K", "q5_K", "q6_K"]
-QUICK = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
 
 
 class Case(NamedTuple):
@@ -77,9 +73,7 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw: st.DrawFn, fewest: int = 1) -> Case:
     kind = draw(st.sampled_from(KINDS))
-    columns = SUPER * draw(st.integers(1, 3))
-    if not kind.endswith("_K"):
-        columns = SCALED * draw(st.integers(1, 20))
+    columns = grain_of(kind) * draw(st.integers(1, 3 if kind.endswith("_K") else 20))
     experts = draw(st.integers(1, 9))
     return Case(
         kind,
@@ -226,7 +220,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small one of Q8_0."""
     folder = tmp_path_factory.mktemp("mixtures")
     plain = make("tiny-mixture", folder / "plain.gguf")
-    quantise(plain, folder / "q8_0.gguf", lib.LLAMA_FTYPE_MOSTLY_Q8_0)
+    requantised(plain, folder / "q8_0.gguf", lib.LLAMA_FTYPE_MOSTLY_Q8_0)
     return folder
 
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.matmul_tools import (
+    KINDS,
+    QUICK,
     SCALED,
-    SUPER,
     Floats,
     Products,
     Weights,
@@ -19,9 +21,9 @@ from tests.engine.matmul_tools import (
     check_same_bits,
     grain_of,
     has_symbol,
-    in_q6_k,
     libraries,
     quantised,
+    requantised,
     rounding,
     weights,
 )
@@ -29,12 +31,8 @@ from tests.engine.matmul_tools import (
 from ai_assistant.engine.kernels import Context, Model
 from ai_assistant.store.models import starter_path
 
-KINDS = ["q8_0", "q4_0", "q4_K", "q5_K", "q6_K"]
 MANY_ROWS, MANY_TOKENS = [64, 75, 130, 200, 600], [64, 100]
 """So many that rows are computed in pairs of registers, and that threads divide the tokens."""
-QUICK = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
 ALONE = 0.06
 """So much of their spread may logits of a token alone differ: its products are added up in another
 order, and what differs by 1e-7 may be rounded to another of 8 bits."""
@@ -66,9 +64,7 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     kind = draw(st.sampled_from(KINDS))
-    columns = SUPER * draw(st.integers(1, 4))
-    if not kind.endswith("_K"):
-        columns = SCALED * draw(st.integers(1, 20))
+    columns = grain_of(kind) * draw(st.integers(1, 4 if kind.endswith("_K") else 20))
     return Case(
         kind,
         draw(st.one_of(st.integers(2, 75), st.sampled_from(MANY_ROWS))),
@@ -218,7 +214,8 @@ def model(
     if request.param == "starter":
         yield steady_starter
         return
-    path = in_q6_k(starter_path(), tmp_path_factory.mktemp("models") / "q6_k.gguf")
+    path = tmp_path_factory.mktemp("models") / "q6_k.gguf"
+    requantised(starter_path(), path, lib.LLAMA_FTYPE_MOSTLY_Q6_K)
     made = Model(str(path), gpu_layers=0)
     yield made
     made.close()

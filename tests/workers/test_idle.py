@@ -116,12 +116,12 @@ def test_model_whose_steps_take_something_else_is_measured_once_more(
         task = asyncio.create_task(looking.run())
         await until(lambda: bool(worker.told and worker.told.tpot))
         known = looking._planner.known(MODEL, looking._planner.gpus())
-        for wished in (2, 2):
+        for _doubted in ("once", "and once more: it stays so"):
             known.strayed = -3.0
             assert looking._planner.doubtful(MODEL)
-            await until(lambda wished=wished: trials.done == wished)
+            await until(lambda: trials.done == 2)
             await asyncio.sleep(0.5)
-            assert trials.done == 2, "what is doubted for a second time stays so"
+            assert trials.done == 2
         task.cancel()
         await worker.stop()
 

@@ -112,7 +112,8 @@ class Idle:
                 self._show(worker, self._progress)
             measuring.result()
             self._done.add(model.id)
-            self._again |= {model.id} if again else set()
+            if again:
+                self._again.add(model.id)
             self._reports.pop(model.id, None)
             await self._tell_of_it(model, worker)
         except Stopped:
