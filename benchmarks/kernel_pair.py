@@ -22,7 +22,9 @@ class Process:
     """One set of kernels; runs `python -m MODULE --child MODEL`."""
 
     def __init__(self, module: str, model: Path, libraries: Path | None) -> None:
-        chosen = {"LLAMA_CPP_LIB_PATH": str(libraries)} if libraries else {}
+        # The second: libraries that were built elsewhere find each other in their folder.
+        ways = ("LLAMA_CPP_LIB_PATH", "LD_LIBRARY_PATH")
+        chosen = dict.fromkeys(ways, str(libraries)) if libraries else {}
         self._child = subprocess.Popen(
             (sys.executable, "-m", module, "--child", str(model)),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

@@ -1,9 +1,10 @@
 # Included by patches.cmake: puts matmul.inc into the CPU kernels. tiled.cpp asks it before its own
-# functions, and so does ggml-cpu.c for mixtures of experts; repack.cpp asks it for Q4_0 and Q4_K, which
-# llama.cpp arranges anew when it loads a model.
+# functions, and so does ggml-cpu.c for mixtures of experts; repack.cpp asks it for Q4_0, which llama.cpp
+# arranges anew when it loads a model, and leaves Q4_K as it lies in the file.
 
 set(prototypes "size_t ggml_mm_work_size(int threads, const struct ggml_tensor * dst, bool arranged);
 bool ggml_mm_compute(const struct ggml_compute_params * params, struct ggml_tensor * dst, bool arranged);
+bool ggml_mm_likes_as_in_the_file(enum ggml_type type);
 ")
 set(declarations "extern \"C\" {
 ${prototypes}}
@@ -30,8 +31,7 @@ end_patch()
 begin_patch(repack.cpp 0d604f463513bc796ffd7031f770c1706300990c0a8670a0e9000949667155c3)
 replace("#include \"repack.h\"\n" "#include \"repack.h\"\n\n#include <algorithm>\n#include <type_traits>\n\n${declarations}")
 replace("    bool work_size(int /* n_threads */, const" "    // Of these matmul.inc knows the arrangement.
-    static constexpr bool arrangement_is_known = (std::is_same_v<BLOC_TYPE, block_q4_0> || std::is_same_v<BLOC_TYPE, block_q4_K>) &&
-                                  INTER_SIZE == 8 && NB_COLS == 8;
+    static constexpr bool arrangement_is_known = std::is_same_v<BLOC_TYPE, block_q4_0> && INTER_SIZE == 8 && NB_COLS == 8;
 
     bool work_size(int n_threads, const")
 replace(
@@ -62,6 +62,14 @@ replace(
                     forward_mul_mat_id(params, op);
                 }
                 return true;")
+replace(
+"    if (cur->type == GGML_TYPE_Q4_0) {
+        if (ggml_cpu_has_avx2()"
+"    if (ggml_mm_likes_as_in_the_file(cur->type)) {
+        return nullptr;
+    }
+    if (cur->type == GGML_TYPE_Q4_0) {
+        if (ggml_cpu_has_avx2()")
 end_patch()
 
 begin_patch(ggml-cpu.c 94e4c599aa8e6a0e047b1e4a40830cd5b54a5e0bc773acaccd3be2d4702caf39)

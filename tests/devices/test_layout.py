@@ -91,7 +91,7 @@ def test_one_step_that_others_held_up_makes_no_layer_free_or_endless(
         predicted = 32 * found.layer.at(count) + found.outside.at(count)
         right = count * (32 * 3e-3 + 1e-3)
         # A step that takes twice what it should could as well be one of twice the tokens.
-        assert 0.45 * right < predicted < 3.2 * right, count
+        assert 0.45 * right < predicted < 3.3 * right, count
 
 
 def test_what_the_last_layer_leaves_out_is_not_counted_for_every_model_size() -> None:
@@ -257,7 +257,7 @@ def test_owners_numbers_are_the_only_ones_that_are_looked_at() -> None:
 
 def test_experts_stay_in_main_memory_before_whole_layers_do() -> None:
     mixture = anatomy(experts=8)
-    limits = Limits(ram=64 * GIGABYTE, gpus=(2 * GIGABYTE,))
+    limits = Limits(ram=64 * GIGABYTE, gpus=(5 * GIGABYTE // 2,))
     found = best(mixture, {"f16": MIXTURE}, limits, "chat", Wanted())
     layout = found[0].layout
     assert layout.gpu_layers == 33
@@ -313,8 +313,15 @@ def test_terms_are_said_in_words() -> None:
 
 def test_estimate_is_no_less_than_a_layer_and_its_step() -> None:
     needs = estimated(anatomy(), 2048)
-    assert needs.gpu > needs.ram > 2048 * 4 * anatomy().feed
-    assert needs.gpu > 120_000_000 + (512 << 20)
+    assert needs.ram > needs.gpu > 2048 * 4 * anatomy().feed
+    assert needs.fixed > 120_000_000 + (512 << 20)
+
+
+def test_what_a_driver_takes_and_what_stays_free_is_the_same_for_small_steps() -> None:
+    needs = Needs(ram=0, gpu=400_000_000, fixed=300_000_000, chunk=2048)
+    layout = Layout(gpu_layers=33, threads=8, chunk=512, cells=4096)
+    bare = memory(anatomy(), layout, NEEDS).gpu
+    assert memory(anatomy(), layout, needs).gpu - bare == 400_000_000 // 4 + 300_000_000
 
 
 def test_streams_cost_more_where_they_have_to_look_past_each_other() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.libllama import quantise
 from benchmarks.tiny import make
+from llama_cpp import llama_cpp as lib
+from tests.engine.matmul_tools import lanes, libraries, requantised
 
 from ai_assistant.engine import readahead_advice as advice
 from ai_assistant.engine.kernels import Context, LoadError, Model, repack
@@ -17,9 +18,6 @@ from ai_assistant.engine.readahead import Ahead
 from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.store.gguf_header import read_header
 from ai_assistant.store.models import starter_path
-
-Q4_0 = 2
-"""LLAMA_FTYPE_MOSTLY_Q4_0"""
 
 
 def plan(path: Path, **changes: object) -> EnginePlan:
@@ -128,7 +126,7 @@ def _repacked(path: str, split: bool, answer: "multiprocessing.SimpleQueue[tuple
 def test_weights_that_all_cores_rearrange_are_the_same(kind: str, tmp_path: Path) -> None:
     plain, packed = tmp_path / f"{kind}.gguf", tmp_path / "q4_0.gguf"
     make(kind, plain)
-    quantise(plain, packed, Q4_0)
+    requantised(plain, packed, lib.LLAMA_FTYPE_MOSTLY_Q4_0)
     spawn = multiprocessing.get_context("spawn")
     answers: list[tuple[int, bytes]] = []
     for split in (False, True):
@@ -143,6 +141,16 @@ def test_weights_that_all_cores_rearrange_are_the_same(kind: str, tmp_path: Path
     assert untouched == 0
     assert split_tensors > 0
     assert found == expected
+
+
+def test_weights_that_are_multiplied_as_they_lie_are_the_files_own_pages(tmp_path: Path) -> None:
+    """A second copy would take memory and time, and gain nothing."""
+    if not any(map(lanes, libraries())):
+        pytest.skip("our products are not for this processor")
+    path = requantised(starter_path(), tmp_path / "q4_k.gguf", lib.LLAMA_FTYPE_MOSTLY_Q4_K_M)
+    model = load(plan(path), lambda _done: None)
+    assert list(model.weights) == ["CPU_Mapped"]
+    model.close()
 
 
 @pytest.mark.parametrize("kind", ["tiny", "tiny-mixture", "tiny-hybrid", "tiny-swa"])

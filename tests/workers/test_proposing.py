@@ -9,6 +9,7 @@ from tests.workers.test_planning import CPU, LAYERS, Kernels, measured, planner,
 
 from ai_assistant.devices.facts import read_cpu
 from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.devices.source import NvidiaCard
 from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.frames import StepSample
 from ai_assistant.protocol.relayout import Usage
@@ -57,6 +58,23 @@ def test_room_on_the_card_brings_layers_there_and_the_lack_of_it_takes_none_away
     kernels.free = (0,)
     clock.now += GPU_SECONDS
     assert propose(starter(), found.want.plan, STATUS, USAGE) is None
+
+
+def test_a_card_that_tells_of_freed_memory_itself_is_not_waited_for(tmp_path: Path) -> None:
+    measured(tmp_path, QUICK)
+    kernels, card = (
+        Kernels(10 * MEGABYTE),
+        NvidiaCard(index=0, name="card", pci="", memory_free=10 * MEGABYTE),
+    )
+    plans = planner(tmp_path, kernels)
+    plan, told = loaded(plans), [card]
+    propose = Proposer(plans, EngineSettings(), cards=lambda: told, clock=Clock())
+    assert propose(starter(), plan, STATUS, USAGE) is None
+    kernels.free = (16 << 30,)
+    told[0] = structs.replace(card, memory_free=100 * MEGABYTE)
+    assert propose(starter(), plan, STATUS, USAGE) is None, "that much comes and goes"
+    told[0] = structs.replace(card, memory_free=16 << 30)
+    assert propose(starter(), plan, STATUS, USAGE)
 
 
 def test_work_decides_too(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a better plan for a loaded model would be, by the machine as it is now."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import structs
@@ -11,12 +11,14 @@ from ai_assistant.devices.gpus import Gpu
 from ai_assistant.devices.layout.room import measured
 from ai_assistant.devices.layout.search import Prediction, Turn, best, predict
 from ai_assistant.devices.layout.words import where
+from ai_assistant.devices.nvml import read_cards
 from ai_assistant.devices.plan import Machine, choices, limits, memory_need, placed
 from ai_assistant.devices.profile import Profile
 from ai_assistant.devices.relayout import ERROR as UNMEASURED
 from ai_assistant.devices.relayout import Better, Here, better_on_processor
 from ai_assistant.devices.replan import room_for_both
 from ai_assistant.devices.settings import EngineSettings
+from ai_assistant.devices.source import NvidiaCard
 from ai_assistant.engine.changes import Depth, depth
 from ai_assistant.protocol.engine_plan import EnginePlan
 from ai_assistant.protocol.moves import Want
@@ -26,6 +28,8 @@ from ai_assistant.workers.planning import Known, Planner, layout_of, plain
 
 GPU_SECONDS = 60.0
 """Between two times that the kernels are asked for GPUs: that takes a process."""
+GPU_BYTES = 256 << 20
+"""By which a card's free memory has changed when they are asked sooner."""
 ERROR = 0.1
 """By which predictions from measured layers may be wrong."""
 
@@ -40,16 +44,20 @@ class Proposer:
         *,
         root: Path = Path("/"),
         profile: Callable[[], Profile | None] = lambda: None,
+        cards: Callable[[], Sequence[NvidiaCard]] = read_cards,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`root`: where the system's files are; `profile`: what was measured of the machine."""
+        """`root`: where the system's files are; `profile`: what was measured of the machine;
+        `cards`: what tells of free memory without a process of its own."""
         self._planner = planner
         self._settings = settings
         self._root = root
         self._profile = profile
+        self._cards = cards
         self._clock = clock
         self._gpus: tuple[Gpu, ...] = ()
         self._gpus_at = float("-inf")
+        self._cards_free: list[int] = []
 
     def __call__(
         self, model: ModelInfo, plan: EnginePlan, engine: EngineStatus, usage: Usage
@@ -75,9 +83,19 @@ class Proposer:
 
     def _look_at_gpus(self) -> tuple[Gpu, ...]:
         now = self._clock()
-        if now - self._gpus_at >= GPU_SECONDS:
+        if now - self._gpus_at >= GPU_SECONDS or self._cards_changed():
             self._gpus, self._gpus_at = self._planner.gpus(), now
+            self._cards_free = self._free_of_cards()
         return self._gpus
+
+    def _cards_changed(self) -> bool:
+        both = zip(self._free_of_cards(), self._cards_free, strict=False)
+        return any(abs(now - before) >= GPU_BYTES for now, before in both)
+
+    def _free_of_cards(self) -> list[int]:
+        """Where no GPU was seen nobody need look for a driver."""
+        cards = self._cards() if self._gpus else ()
+        return [one.memory_free or 0 for one in cards]
 
     def _with_gpus(
         self, model: ModelInfo, plan: EnginePlan, usage: Usage, gpus: tuple[Gpu, ...]

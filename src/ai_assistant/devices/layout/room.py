@@ -27,7 +27,9 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
     ram: int
     gpu: int
-    """On each GPU that is used."""
+    """Of a step, on each GPU that is used."""
+    fixed: int = 0
+    """On each of them whatever the step: what drivers and pools take, logits, what stays free."""
     chunk: int = 512
     """Tokens of the step that these are of."""
 
@@ -62,18 +64,21 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 def measured(bench: Bench, anatomy: ModelAnatomy, chunk: int) -> Needs:
     """From trials with steps of `chunk` tokens."""
     ram = max(one.compute_bytes for one in bench.cpu.values())
-    gpu = max((one.compute_bytes + one.other_bytes for one in bench.gpus), default=0)
-    if bench.mixed:
-        gpu = max(gpu, bench.mixed.compute_bytes + bench.mixed.other_bytes)
-    return Needs(ram=ram, gpu=gpu + ROWS * 4 * anatomy.vocabulary + MARGIN, chunk=chunk)
+    ways = (*bench.gpus, bench.mixed) if bench.mixed else bench.gpus
+    gpu = max((one.compute_bytes for one in ways), default=0)
+    others = max((one.other_bytes for one in ways), default=0)
+    fixed = others + ROWS * 4 * anatomy.vocabulary + MARGIN
+    return Needs(ram=ram, gpu=gpu, fixed=fixed, chunk=chunk)
 
 
 def estimated(anatomy: ModelAnatomy, chunk: int = 512) -> Needs:
     """Before anything was measured: rather too much than too little."""
-    step = chunk * 4 * (3 * anatomy.feed + 6 * anatomy.width) + ROWS * 4 * anatomy.vocabulary
+    step = chunk * 4 * (3 * anatomy.feed + 6 * anatomy.width)
+    logits = ROWS * 4 * anatomy.vocabulary
     # A large step fetches the weights that stay in main memory, a tensor after the other.
     fetched = max((layer.bytes for layer in anatomy.layers), default=0)
-    return Needs(ram=step, gpu=step + fetched + UNMEASURED, chunk=chunk)
+    fixed = logits + fetched + UNMEASURED
+    return Needs(ram=step + logits, gpu=step, fixed=fixed, chunk=chunk)
 
 
 def kv_bytes(anatomy: ModelAnatomy, layout: Layout) -> int:
@@ -101,5 +106,5 @@ def memory(anatomy: ModelAnatomy, layout: Layout, needs: Needs) -> Memory:
         start, mixed = start + count, mixed - left
     last = max((index for index, count in enumerate(where.gpus) if count), default=0)
     gpus[last] += anatomy.output.bytes + (anatomy.embedding.bytes if anatomy.tied else 0)
-    own = int(needs.gpu * step) + mask
+    own = int(needs.gpu * step) + needs.fixed + mask
     return Memory(ram=ram, gpus=tuple(size + own if size else 0 for size in gpus))
