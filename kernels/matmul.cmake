@@ -1,6 +1,6 @@
 # Included by patches.cmake: puts matmul.inc into the CPU kernels. tiled.cpp asks it before its own
 # functions, and so does ggml-cpu.c for mixtures of experts; repack.cpp asks it for Q4_0, which llama.cpp
-# arranges anew when it loads a model, and leaves Q4_K as it lies in the file.
+# arranges anew when it loads a model. K types stay as they lie in the file, for AMX too.
 
 set(prototypes "size_t ggml_mm_work_size(int threads, const struct ggml_tensor * dst, bool arranged);
 bool ggml_mm_compute(const struct ggml_compute_params * params, struct ggml_tensor * dst, bool arranged);
@@ -70,6 +70,16 @@ replace(
     }
     if (cur->type == GGML_TYPE_Q4_0) {
         if (ggml_cpu_has_avx2()")
+end_patch()
+
+begin_patch(amx/amx.cpp 636d1e4b858a86ad6568100bbdb4bf9715d9dfb25d3831415d55e04e39acad86)
+replace("#include \"traits.h\"\n" "#include \"traits.h\"\n\n${declarations}")
+replace(
+"        if (op->ne[0] % (TILE_N * 2)) {"
+"        if (ggml_mm_likes_as_in_the_file(src0->type)) {
+            return false;
+        }
+        if (op->ne[0] % (TILE_N * 2)) {")
 end_patch()
 
 begin_patch(ggml-cpu.c 94e4c599aa8e6a0e047b1e4a40830cd5b54a5e0bc773acaccd3be2d4702caf39)

@@ -104,8 +104,10 @@ def test_a_gap_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_an_answer_goes_on_from_what_its_pieces_told(bench: MakeBench, temperature: float) -> None:
-    made = bench(speculation=False, retained=0)
+def test_an_answer_goes_on_from_what_its_pieces_told(
+    steady_bench: MakeBench, temperature: float
+) -> None:
+    made = steady_bench(speculation=False, retained=0)
     intake = made.engine.intake = Intake(made.model, made.plan.context_limit, lambda: FILE)
     request = GenerateRequest(
         request_id="whole", model="m", prompt=TextPrompt(chat("Hello!")), max_tokens=24, spell=True,
