@@ -136,6 +136,26 @@ def test_looking_back_is_a_straight_line_on_a_processor() -> None:
     assert found.attention.at(1, 2048) == pytest.approx(2.0, rel=0.1)
 
 
+def test_a_gpu_fetches_the_cache_once_for_a_step_however_large() -> None:
+    """Seen on an H100: what a piece of 128 tokens took to look back, pieces of 512 took as well."""
+    sizes = {case.tokens for case in cases(2048, straight=True, beside_gpu=True) if case.depth}
+    assert sizes == {1, 16, 512}
+    times = (Timed(Case(1), 1.0), Timed(Case(1, 2048), 3.0),
+             Timed(Case(512), 10.0), Timed(Case(512, 2048), 18.0))  # fmt: skip
+    none = TrialReport(times=(Timed(Case(1), 2.0), Timed(Case(512), 20.0)))
+
+    def looking_back(tokens: int, memory: dict[str, int]) -> float:
+        found = costs(TrialReport(times=times, memory=memory), none, (1, 2), "CPU")
+        return tokens * found.attention.at(tokens, 2048)
+
+    here = {"compute/CPU": 100, "compute/CUDA_Host": 100, "compute/CUDA0": 0}
+    there = here | {"compute/CUDA0": 100}
+    for memory, larger in ((here, 32.0), (there, 8.0)):
+        assert looking_back(1, memory) == pytest.approx(2.0)
+        assert looking_back(512, memory) == pytest.approx(8.0)
+        assert looking_back(2048, memory) == pytest.approx(larger)
+
+
 def test_noise_never_makes_a_cost_negative() -> None:
     short, long = Truth(3e-3, 5e-3, 0).report(4), Truth(1e-3, 1e-3, 0).report(12)
     found = costs(short, long, (4, 12), "CPU")

@@ -108,7 +108,13 @@ class Plan:
 
     def _task(self, way: str, trial: Trial, layers: int, kind: str) -> Task:
         deep = layers == self._deep and self._looks_back(way)
-        steps = cases(trial.chunk, self._anatomy.context, deep=deep, straight=not trial.gpu_layers)
+        steps = cases(
+            trial.chunk,
+            self._anatomy.context,
+            deep=deep,
+            straight=not trial.gpu_layers,
+            beside_gpu=bool(self._ways.gpus),
+        )
         if kind != self._ways.kv_type:
             steps = of_cache(steps)
         cold = 0 if way.startswith("gpu") else cold_bytes(self._anatomy, layers, self._cache)

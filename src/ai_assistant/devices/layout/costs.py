@@ -22,8 +22,9 @@ FEW = 16
 """Tokens of a step in which several streams write."""
 TILE = 64
 """From so many tokens in a step on, attention works in tiles and costs less per token."""
-PIECE = 128
-"""Tokens of the deep steps of a processor, where each further one costs the same."""
+PIECE, LARGE = 128, 512
+"""Tokens of the largest deep steps: of a processor, where each further one costs the same, and of
+whatever a GPU computes."""
 ENOUGH = 4
 """Layers whose attention stands out from what is outside of them."""
 CACHE = 192 << 20
@@ -64,11 +65,15 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     many: Curve = FREE
     others: float = 0.0
     """Seconds per token, layer and cell of another sequence: to see that it is none of ours."""
+    fetched: int = 0
+    """Tokens of the steps that `many` is of, where a GPU fetches the cache for each large step:
+    that takes as long for more of them; 0: it stays where it is computed."""
 
     def at(self, tokens: int, depth: float, streams: int = 1) -> float:
         """Seconds per token and layer in a step of `tokens`, each behind `depth` of its own."""
         curve = self.single if tokens == 1 else self.few if tokens < TILE else self.many
-        return curve.at(depth) + self.others * depth * (streams - 1)
+        shared = self.fetched / tokens if self.fetched and tokens >= TILE else 1.0
+        return shared * curve.at(depth) + self.others * depth * (streams - 1)
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,18 +92,23 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cases(
-    chunk: int, context: int = 0, *, deep: bool = True, straight: bool = False
+    chunk: int,
+    context: int = 0,
+    *,
+    deep: bool = True,
+    straight: bool = False,
+    beside_gpu: bool = False,
 ) -> tuple[Case, ...]:
     """The steps to be timed; one of two stand-ins needs none that are `deep`.
 
     `straight`: on a processor looking back costs the same for each token before, so that one depth
-    tells more than two whose difference is small.
+    tells more than two whose difference is small. `beside_gpu`: which computes its large steps.
     """
     flat = [Case(tokens) for tokens in STEPS if tokens <= chunk]
     if not deep:
         return tuple(flat)
     depths = [one for one in DEPTHS if not context or one + chunk <= context]
-    most = min(chunk, PIECE if straight else 512)
+    most = min(chunk, PIECE if straight and not beside_gpu else LARGE)
     few = min(FEW, most)
     sizes = sorted({1, few, most})
     if straight and depths:
@@ -264,6 +274,8 @@ def _attention(report: TrialReport, layers: int, *, straight: bool) -> Attention
     found = Attention(
         single=more(1), few=more(FEW if FEW in sizes else 1), many=more(max(sizes, default=1))
     )
+    if straight and _by_a_gpu(report):
+        found = msgspec.structs.replace(found, fetched=max(sizes, default=0))
     crowd = next((case for case in times if case.streams > 1 and case.depth), None)
     if crowd is None:
         return found
@@ -272,6 +284,14 @@ def _attention(report: TrialReport, layers: int, *, straight: bool) -> Attention
     foreign = crowd.depth * (crowd.streams - 1)
     others = max(extra - found.few.at(crowd.depth), 0.0) / foreign
     return msgspec.structs.replace(found, others=others)
+
+
+def _by_a_gpu(report: TrialReport) -> bool:
+    """Whether a GPU had working memory: large steps of a processor's layers are computed there."""
+    return any(
+        size and use.startswith("compute/") and use != "compute/CPU" and not use.endswith("_Host")
+        for use, size in report.memory.items()
+    )
 
 
 def _rising(points: list[tuple[int, float]], *, straight: bool) -> Curve:
