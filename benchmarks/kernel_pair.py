@@ -18,17 +18,22 @@ from benchmarks.report import Record
 from benchmarks.rounds import in_turns
 
 
+def with_kernels(libraries: Path | None) -> dict[str, str]:
+    """The environment of a process that takes the kernels in this folder; None: those it has."""
+    # The second: libraries that were built elsewhere find each other in their folder.
+    ways = ("LLAMA_CPP_LIB_PATH", "LD_LIBRARY_PATH")
+    chosen = dict.fromkeys(ways, str(libraries)) if libraries else {}
+    return os.environ | chosen  # noqa: TID251 (handed on, not read)
+
+
 class Process:
     """One set of kernels; runs `python -m MODULE --child MODEL`."""
 
     def __init__(self, module: str, model: Path, libraries: Path | None) -> None:
-        # The second: libraries that were built elsewhere find each other in their folder.
-        ways = ("LLAMA_CPP_LIB_PATH", "LD_LIBRARY_PATH")
-        chosen = dict.fromkeys(ways, str(libraries)) if libraries else {}
         self._child = subprocess.Popen(
             (sys.executable, "-m", module, "--child", str(model)),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | chosen,  # noqa: TID251 (handed on, not read)
+            env=with_kernels(libraries),
         )  # fmt: skip
 
     def __enter__(self) -> "Process":

@@ -1,4 +1,5 @@
-"""How long a model takes from disk to its first token: ours beside libllama's own loader.
+"""How long a model takes from disk to its first token: ours beside libllama's own loader, which
+has llama.cpp's own kernels.
 
 `python -m benchmarks.load --models 7b`: each load is a process of its own, its file out of the page
 cache before. With --readahead 128 the disk's readahead is set to Linux's default meanwhile, which
@@ -19,13 +20,16 @@ from pathlib import Path
 
 from ai_assistant.engine.loading import load
 from ai_assistant.protocol.engine_plan import EnginePlan
+from benchmarks import llama_server
 from benchmarks.cold import buffered, direct, drop, touch_memory
+from benchmarks.kernel_pair import with_kernels
 from benchmarks.report import Record, publish
 from benchmarks.source import BENCH
 
 ROUNDS = 3
-KINDS = ("mapped", "rearranged")
-"""The file's own pages as weights, or a copy that is rearranged for this processor (default)."""
+KINDS = ("as it comes", "mapped")
+"""By default, when kernels may copy weights to rearrange them for this processor, and with the
+file's own pages as weights in any case."""
 
 
 def main() -> None:
@@ -104,7 +108,8 @@ def _of_loads(
 
 def _loaded(who: str, kind: str, path: Path) -> tuple[float, float]:
     command = [sys.executable, "-m", "benchmarks.load", "--child", who, kind, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kernels = with_kernels(None if who == "ours" else llama_server.build())
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=kernels)
     loaded, first = json.loads(done.stdout.splitlines()[-1])
     return loaded, first
 

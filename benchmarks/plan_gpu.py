@@ -209,13 +209,13 @@ class Round:
         cores = self.machine.cores
         yield "as planned", half, unchanged
         yield "mapped", half, changed(load_mode="mmap")
-        yield "rearranged for the processor", half, changed(host_buffers=False, load_mode="auto")
+        yield "as the processor likes it", half, changed(host_buffers=False, load_mode="auto")
         for count in sorted({cores // 2, max(cores - 2, 1)}):
             yield f"{count} threads", structs.replace(half, threads=count), unchanged
         apart = self._same_bytes(half)
         yield f"feed-forward of {apart.feeds_on_cpu} layers apart", apart, unchanged
         yield (
-            "the same, rearranged", apart, changed(host_buffers=False, load_mode="auto")
+            "the same, as the processor likes it", apart, changed(host_buffers=False, load_mode="auto")
         )  # fmt: skip
         yield "KV cache in main memory", half, changed(kv_on_gpu=False)
         yield "prompts by the processor", half, changed(op_offload=False)
@@ -248,7 +248,7 @@ def changed(**values: object) -> Change:
 
 CPU_ONLY = {
     "processor alone": unchanged,
-    "processor alone, rearranged": changed(host_buffers=False, load_mode="auto"),
+    "processor alone, as it likes it": changed(host_buffers=False, load_mode="auto"),
 }
 
 

@@ -150,10 +150,10 @@ def test_a_gpu_fetches_the_cache_once_for_a_step_however_large() -> None:
 
     here = {"compute/CPU": 100, "compute/CUDA_Host": 100, "compute/CUDA0": 0}
     there = here | {"compute/CUDA0": 100}
-    for memory, larger in ((here, 32.0), (there, 8.0)):
-        assert looking_back(1, memory) == pytest.approx(2.0)
-        assert looking_back(512, memory) == pytest.approx(8.0)
-        assert looking_back(2048, memory) == pytest.approx(larger)
+    for taken, larger in ((here, 32.0), (there, 8.0)):
+        assert looking_back(1, taken) == pytest.approx(2.0)
+        assert looking_back(512, taken) == pytest.approx(8.0)
+        assert looking_back(2048, taken) == pytest.approx(larger)
 
 
 def test_noise_never_makes_a_cost_negative() -> None:

@@ -34,8 +34,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of KV cache."""
     kv_type: str = "f16"
     host_buffers: bool = True
-    """Beside a GPU: weights in main memory lie where it fetches them quickly; else they are
-    rearranged for the processor."""
+    """Beside a GPU: weights in main memory lie where it fetches them quickly; else as the
+    processor likes them."""
     reads: bool = False
     """The file is read, not mapped: only so do those weights lie there."""
 

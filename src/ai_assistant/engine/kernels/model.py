@@ -31,7 +31,7 @@ class Model:
         """Load `path`; `on_progress` hears 0 to 1. Raises `LoadError`.
 
         `share_weights` forgoes the copy that the kernels rearrange for this processor: then all
-        processes that map the file use the same memory, and prompts are computed more slowly.
+        processes that map the file use the same memory; types that gain from a copy are slower.
         """
         libllama.start()
         params = llama.llama_model_default_params()
