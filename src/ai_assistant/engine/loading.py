@@ -78,8 +78,6 @@ def _ahead(plan: EnginePlan, cold: float, progress: Progress) -> Ahead | None:
     """Reads the file, if that is worth it and there is room."""
     if cold < 1 - WARM or plan.load_mode == "direct":
         return None
-    if plan.share_weights and not advice.small_windows(plan.model_path):
-        return None  # nothing to rearrange, and libllama maps all of it while it reads, in one go
     ahead = Ahead(plan.model_path, most=free_memory())
     ahead.on_bytes = lambda done: progress.read(done / ahead.size)
     ahead.start()
