@@ -215,7 +215,7 @@ class Round:
         apart = self._same_bytes(half)
         yield f"feed-forward of {apart.feeds_on_cpu} layers apart", apart, unchanged
         yield (
-            "the same, as the processor likes it", apart, changed(host_buffers=False, load_mode="auto")
+            "the same, as it likes it", apart, changed(host_buffers=False, load_mode="auto")
         )  # fmt: skip
         yield "KV cache in main memory", half, changed(kv_on_gpu=False)
         yield "prompts by the processor", half, changed(op_offload=False)
