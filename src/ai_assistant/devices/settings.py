@@ -35,7 +35,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     least_tokens_per_second: float = 1.0
     """A model that is larger than the free memory runs from disk, unless it would write fewer."""
     share_weights: bool = False
-    """Several engines on one file hold its weights once, even of types that a copy makes quicker."""
+    """Several engines on one file hold its weights once, also of types that a copy would serve."""
     kv_type: Literal["auto", KvType] = "auto"
     """`auto`: f16, or q8_0 where more fits in so."""
     workload: Workload = "chat"
