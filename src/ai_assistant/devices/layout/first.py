@@ -23,7 +23,7 @@ def by_bytes(
 ) -> Layout | None:
     """The largest share of the model that the GPUs hold; None where not even memory holds it."""
     needs = needs or estimated(anatomy, max(wanted.chunks))
-    rooms = tuple(max(room - needs.gpu - needs.fixed, 0) for room in limits.gpus)
+    rooms = tuple(max(room - needs.each_gpu, 0) for room in limits.gpus)
     for layout in _wishes(anatomy, wanted, gpus=bool(limits.gpus)):
         placed = spread(anatomy, layout, rooms)
         placed = reading(anatomy, placed) if limits.gpus else placed

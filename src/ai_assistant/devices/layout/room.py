@@ -33,6 +33,11 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     chunk: int = 512
     """Tokens of the step that these are of."""
 
+    @property
+    def each_gpu(self) -> int:
+        """All of it, on each GPU that is used."""
+        return self.gpu + self.fixed
+
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes on each side."""

@@ -184,7 +184,7 @@ def best(
     turn = workload if isinstance(workload, Turn) else TURNS[workload]
     chunk = max(max(one.processor(1).layer.tokens) for one in benches.values())
     needs = {kind: measured(one, anatomy, chunk) for kind, one in benches.items()}
-    least = min((one.gpu + one.fixed for one in needs.values()), default=0)
+    least = min((one.each_gpu for one in needs.values()), default=0)
     rooms = tuple(max(room - least, 0) for room in limits.gpus)
     found = [
         predict(anatomy, benches[one.kv_type], one, turn, needs[one.kv_type], factors)
