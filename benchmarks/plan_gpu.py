@@ -36,6 +36,7 @@ from benchmarks.models import ensure
 from benchmarks.plan_points import LONG, Point, cases_of, measured, predicted
 from benchmarks.report import Record, publish
 from benchmarks.rounds import arguments, judge
+from benchmarks.source import BENCH
 
 CELLS = 8960
 """Tokens of KV cache: what the trials need for sixteen streams."""
@@ -73,7 +74,8 @@ class Round:
         ways = Ways(threads=(machine.cores,), gpus=(machine.gpu.name,), chunk=max(CHUNKS))
         self.bench: Bench = Measuring(self.path, self.anatomy, lambda _: None).measure(ways)
         self.trial_seconds = time.monotonic() - begun
-        print(f"{model}: layers were timed in {self.trial_seconds:.0f} s", flush=True)
+        busy = ", while others computed" if self.bench.disturbed else ""
+        print(f"{model}: layers were timed in {self.trial_seconds:.0f} s{busy}", flush=True)
 
     @property
     def layers(self) -> int:
@@ -230,6 +232,12 @@ class Round:
                 return layout
         return self.layout(self.layers + 1, feeds_on_cpu=self.layers)
 
+    def keep(self) -> None:
+        """For whoever looks for the reason of an error: what the trials and the layouts said."""
+        file = BENCH / "plan" / f"gpu-{self.model}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.encode({"bench": self.bench, "points": self.points}))
+
     def errors(self) -> Iterable[Record]:
         """Of the splits and of what was chosen."""
         for what, decode, most in (("decode", True, 10.0), ("prefill", False, 15.0)):
@@ -297,9 +305,11 @@ def main() -> None:
         one.splits()
         for share in (0.5, 0.25, 0.75):
             found += one.choices(share)
+        one.keep()
         found += one.errors()
         found += one.variants()
-        found.append(Record(f"{model}: trials of the planner", one.trial_seconds, "s"))
+        name = "trials of the planner" + ", while others computed" * one.bench.disturbed
+        found.append(Record(f"{model}: {name}", one.trial_seconds, "s"))
     publish(f"plan-gpu-{'-'.join(args.models)}", found, notes=NOTES)
 
 
