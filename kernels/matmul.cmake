@@ -1,10 +1,11 @@
 # Included by patches.cmake: puts matmul.inc into the CPU kernels. tiled.cpp asks it before its own
 # functions, and so does ggml-cpu.c for mixtures of experts; repack.cpp asks it for Q4_0, which llama.cpp
-# arranges anew when it loads a model. K types stay as they lie in the file, for AMX too.
+# arranges anew when it loads a model. K types stay as they lie in the file; for AMX no type of ours is arranged.
 
 set(prototypes "size_t ggml_mm_work_size(int threads, const struct ggml_tensor * dst, bool arranged);
 bool ggml_mm_compute(const struct ggml_compute_params * params, struct ggml_tensor * dst, bool arranged);
 bool ggml_mm_likes_as_in_the_file(enum ggml_type type);
+bool ggml_mm_multiplies(enum ggml_type type);
 ")
 set(declarations "extern \"C\" {
 ${prototypes}}
@@ -76,7 +77,7 @@ begin_patch(amx/amx.cpp 636d1e4b858a86ad6568100bbdb4bf9715d9dfb25d3831415d55e04e
 replace("#include \"traits.h\"\n" "#include \"traits.h\"\n\n${declarations}")
 replace(
 "        if (op->ne[0] % (TILE_N * 2)) {"
-"        if (ggml_mm_likes_as_in_the_file(src0->type)) {
+"        if (ggml_mm_multiplies(src0->type)) {
             return false;
         }
         if (op->ne[0] % (TILE_N * 2)) {")

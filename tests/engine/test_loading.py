@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -112,14 +113,14 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         load(plan(tmp_path / "nobody.gguf"), lambda _done: None)
 
 
-def _repacked(path: str, split: bool, answer: "multiprocessing.SimpleQueue[tuple[int, bytes]]"):
+def _repacked(path: str, split: bool) -> tuple[int, bytes]:
     """In a process of its own: once the kernels' function is replaced, it stays so."""
     if split:
         assert repack.install(2, advice.large_pages, small=0)
     model = Model(path, gpu_layers=0)
     count = sum(one.split for one in repack.installed)
     rearranged = any("REPACK" in kind for kind in model.weights)
-    answer.put((count if rearranged else -1, logits(model, [9, 8, 7, 6]).tobytes()))
+    return count if rearranged else -1, logits(model, [9, 8, 7, 6]).tobytes()
 
 
 @pytest.mark.parametrize("kind", ["tiny", "tiny-mixture"])
@@ -127,14 +128,11 @@ def test_weights_that_all_cores_rearrange_are_the_same(kind: str, tmp_path: Path
     plain, packed = tmp_path / f"{kind}.gguf", tmp_path / "q4_0.gguf"
     make(kind, plain)
     requantised(plain, packed, lib.LLAMA_FTYPE_MOSTLY_Q4_0)
-    spawn = multiprocessing.get_context("spawn")
     answers: list[tuple[int, bytes]] = []
     for split in (False, True):
-        queue = spawn.SimpleQueue()
-        process = spawn.Process(target=_repacked, args=(str(packed), split, queue))
-        process.start()
-        answers.append(queue.get())
-        process.join()
+        # A crash of the kernels is told, and does not let the test wait.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            answers.append(process.submit(_repacked, str(packed), split).result())
     (untouched, expected), (split_tensors, found) = answers
     if untouched < 0:
         pytest.skip("this processor uses the weights as they are")
@@ -143,11 +141,15 @@ def test_weights_that_all_cores_rearrange_are_the_same(kind: str, tmp_path: Path
     assert found == expected
 
 
-def test_weights_that_are_multiplied_as_they_lie_are_the_files_own_pages(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["Q4_K_M", "Q8_0"])
+def test_weights_that_are_multiplied_as_they_lie_are_the_files_own_pages(
+    kind: str, tmp_path: Path
+) -> None:
     """A second copy would take memory and time, and gain nothing."""
     if not any(map(lanes, libraries())):
         pytest.skip("our products are not for this processor")
-    path = requantised(starter_path(), tmp_path / "q4_k.gguf", lib.LLAMA_FTYPE_MOSTLY_Q4_K_M)
+    ftype = getattr(lib, f"LLAMA_FTYPE_MOSTLY_{kind}")
+    path = requantised(starter_path(), tmp_path / f"{kind}.gguf", ftype)
     model = load(plan(path), lambda _done: None)
     assert list(model.weights) == ["CPU_Mapped"]
     model.close()

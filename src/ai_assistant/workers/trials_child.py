@@ -9,6 +9,7 @@ driver that crashes takes this process with it and nobody else.
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 import msgspec
@@ -166,11 +167,17 @@ class _Steps:
         self._open = 1
         self._state: NDArray[np.uint8] | None = None
         self._said = 0
-        self._elsewhere = np.ones(trial.cold_bytes // 8, np.int64)
+        elsewhere = np.ones(trial.cold_bytes // 8, np.int64)
+        self._elsewhere = np.array_split(elsewhere, trial.threads)
+        self._readers = ThreadPoolExecutor(trial.threads)
 
     def cold(self, case: Case) -> bool:
         """Whether no weights lie in a cache when this step begins."""
-        return bool(self._elsewhere.size) and case.tokens <= SMALL
+        return bool(self._elsewhere[0].size) and case.tokens <= SMALL
+
+    def _cool(self) -> None:
+        """By all cores: one alone takes so long that the others fall asleep."""
+        list(self._readers.map(np.sum, self._elsewhere))
 
     def fill(self, depth: int) -> None:
         """Let the first sequence have so many tokens, and no other one any."""
@@ -205,7 +212,7 @@ class _Steps:
     def timed(self, case: Case) -> float:
         """Seconds of a step of so many tokens, computed in pieces where the chunk is smaller."""
         if self.cold(case):
-            self._elsewhere.sum()
+            self._cool()
         begun = time.perf_counter()
         if case.streams > 1:
             each = case.tokens // case.streams
