@@ -17,7 +17,7 @@ from tests.devices.layout_tools import (
     device,
 )
 
-from ai_assistant.devices.layout.costs import Curve, cases, costs, stand_ins
+from ai_assistant.devices.layout.costs import STEPS, Curve, cases, costs, stand_ins
 from ai_assistant.devices.layout.predict import (
     Bench,
     Factors,
@@ -92,6 +92,23 @@ def test_one_step_that_others_held_up_makes_no_layer_free_or_endless(
         right = count * (32 * 3e-3 + 1e-3)
         # A step that takes twice what it should could as well be one of twice the tokens.
         assert 0.45 * right < predicted < 3.3 * right, count
+
+
+@pytest.mark.parametrize("fetched", [0.1, 3.0])
+def test_steps_that_a_gpu_computes_say_nothing_of_those_that_the_processor_does(
+    fetched: float,
+) -> None:
+    """From 32 tokens on a GPU fetches the weights: seen on an H100, a step of 32 took four times
+    one of 16 where they lie in pages that a driver copies, a half where it reads them itself."""
+
+    def report(layers: int) -> TrialReport:
+        each = {count: 1e-3 * count if count < 32 else fetched * 16e-3 for count in STEPS[:8]}
+        times = tuple(Timed(Case(count), layers * each[count]) for count in each)
+        return TrialReport(times=times, memory={"compute/CPU": 1, "compute/CUDA0": 1})
+
+    found = costs(report(4), report(12), (4, 12), "CPU")
+    assert found.layer.at(16) == pytest.approx(16e-3)
+    assert found.layer.at(32) == pytest.approx(fetched * 16e-3)
 
 
 def test_what_the_last_layer_leaves_out_is_not_counted_for_every_model_size() -> None:

@@ -25,6 +25,8 @@ TILE = 64
 PIECE, LARGE = 128, 512
 """Tokens of the largest deep steps: of a processor, where each further one costs the same, and of
 whatever a GPU computes."""
+OFFLOADED = 32
+"""Tokens of a step from which on a GPU computes with weights that lie in main memory."""
 ENOUGH = 4
 """Layers whose attention stands out from what is outside of them."""
 CACHE = 192 << 20
@@ -171,9 +173,10 @@ def _until(sizes: list[int], start: int, wanted: int) -> int:
 
 def costs(short: TrialReport, long: TrialReport, layers: tuple[int, int], device: str) -> Costs:
     """From the trials of two stand-ins with so many layers; `device` as in `TrialReport.memory`."""
-    less, more = _calm(flat(short)), _calm(flat(long))
+    jump = OFFLOADED if _by_a_gpu(long) else 0
+    less, more = _calm(flat(short), jump), _calm(flat(long), jump)
     steps = sorted(less)
-    parts = _plausible(steps, [_parted(less[n], more[n], layers, n) for n in steps])
+    parts = _plausible(steps, [_parted(less[n], more[n], layers, n) for n in steps], jump)
     deep, count = (short, layers[0]) if _deep(short) else (long, layers[1])
     return Costs(
         layer=Curve(tuple(steps), tuple(layer for layer, _ in parts)),
@@ -220,29 +223,35 @@ def _parted(less: float, more: float, layers: tuple[int, int], tokens: int) -> t
     return layer, rest
 
 
-def _calm(seconds: dict[int, float]) -> dict[int, float]:
-    """Without steps that were disturbed: those that took much longer than a larger one."""
+def _calm(seconds: dict[int, float], jump: int) -> dict[int, float]:
+    """Without steps that were disturbed: those that took much longer than a larger one, which the
+    same device computed."""
     found: dict[int, float] = {}
     least = float("inf")
     for tokens in sorted(seconds, reverse=True):
         mine = seconds[tokens]
         found[tokens] = least if mine > MUCH * least else mine
-        least = min(least, mine)
+        least = float("inf") if tokens == jump else min(least, mine)
     return found
 
 
-def _plausible(steps: list[int], parts: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _plausible(
+    steps: list[int], parts: list[tuple[float, float]], jump: int
+) -> list[tuple[float, float]]:
     """Layers and the rest, by growing steps. More tokens make no layer cheaper, and not more than
     in proportion dearer. A layer that seems much cheaper than that was seen in a short stand-in
-    that others held up: it costs what those beside it say."""
+    that others held up: it costs what those beside it say. From steps of `jump` tokens on another
+    device computes: those before say nothing of them."""
     found = list(parts)
     for place in reversed(range(len(steps) - 1)):
+        if steps[place + 1] == jump:
+            continue
         layer, rest = found[place + 1]
         layer *= steps[place] / steps[place + 1]
         if MUCH * found[place][0] < layer:
             found[place] = layer, rest
     for place in range(1, len(steps)):
-        if MUCH * found[place][0] < found[place - 1][0]:
+        if steps[place] != jump and MUCH * found[place][0] < found[place - 1][0]:
             found[place] = found[place - 1]
     return found
 
