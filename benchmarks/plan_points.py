@@ -8,11 +8,13 @@ import msgspec
 from ai_assistant.devices.layout.predict import Bench, Layout, step
 from ai_assistant.devices.layout.search import Turn
 from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial
+from ai_assistant.workers import trials_list
 from ai_assistant.workers.trials import run_trial
 from ai_assistant.workers.verifying import trial_of
 
-SECONDS = 0.6
-"""For the repetitions of one step."""
+SECONDS = trials_list.SECONDS
+"""For the repetitions of one step in one round: as in a pass of the trials, since the least of more
+repetitions is less where others use the machine too."""
 Work = dict[str, Turn]
 SHORT: Work = {
     "chat": Turn(prompt=640, known=512, answer=250, streams=1),
