@@ -1,15 +1,16 @@
 """What the planner says against what is: every layout predicted, then measured, on the processor.
 
 `python -m benchmarks.plan [--models starter 0.5b 1b moe] [--kv-types f16 q8_0] [--seconds N]
-[--again] [--rounds 2]`
+[--again] [--rounds 6]`
 
 The planner times stand-ins of a model, a few layers of zeros; the whole model is then loaded in
 each layout and the same work is timed: prompts and tokens of chats, agents and batches. Layouts
 are thread counts, types of KV cache and sizes of a prompt's pieces. Each is timed in several
-rounds, one after all others, and the least counts, as it does in trials: a virtual machine's speed
-changes by the minute. The error of a step is |predicted - measured| / measured. What was measured
-is kept in `.bench/plan`: after `--seconds` a run stops, and the next one goes on. For a machine
-with a GPU there is `benchmarks.plan_gpu`.
+rounds, one after all others in one process, and the least counts: a virtual machine's speed changes
+by the second and by the minute. The error of a step is |predicted - measured| / measured, the least
+of as many rounds as trials have passes. What was measured is kept in `.bench/plan`: after
+`--seconds` a run stops, and the next one goes on. For a machine with a GPU there is
+`benchmarks.plan_gpu`.
 """
 
 import os
@@ -25,15 +26,17 @@ from ai_assistant.devices.layout.search import CLOSE
 from ai_assistant.protocol.layout import ModelAnatomy
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.workers.trials import Measuring, Ways
+from ai_assistant.workers.trials_process import TrialProcess
+from ai_assistant.workers.verifying import trial_of
 from benchmarks.models import ensure
-from benchmarks.plan_points import SHORT, Point, cases_of, measured, predicted
+from benchmarks.plan_points import SECONDS, SHORT, Point, cases_of, least, predicted
 from benchmarks.report import Record, publish
 from benchmarks.rounds import arguments, judge
 from benchmarks.source import BENCH
 
 CHUNKS = (64, 128, 512)
 KINDS = ["f16", "q8_0"]
-ROUNDS = 2
+ROUNDS = 6
 MODELS = ["starter", "0.5b", "1b", "moe"]
 
 
@@ -61,18 +64,21 @@ class Measured:
 
     def run(self, kinds: list[str]) -> bool:
         """Whether all is measured with these types of KV cache."""
-        for turn, kind in product(range(self._rounds), kinds):
-            done = {point.layout for point in self.kept.points if point.rounds > turn}
-            wanted = [one for one in layouts(kind) if one not in done]
-            if wanted and kind not in self.kept.benches:
-                if time.monotonic() > self._deadline:
-                    return False
+        for kind in kinds:
+            if kind not in self.kept.benches:
                 self._keep(kind)
-            for layout in wanted:
+        every = [layout for kind in kinds for layout in layouts(kind)]
+        with TrialProcess() as process:
+            for turn, layout in product(range(self._rounds), every):
+                if len(self._turns(layout)) > turn:
+                    continue
                 if time.monotonic() > self._deadline:
                     return False
-                self._measure(layout)
+                self._measure(process, layout)
         return True
+
+    def _turns(self, layout: Layout) -> tuple[tuple[float, ...], ...]:
+        return next((one.turns for one in self.kept.points if one.layout == layout), ())
 
     def _keep(self, kind: str) -> None:
         measuring = Measuring(self.path, self.anatomy, lambda _share: None)
@@ -82,17 +88,18 @@ class Measured:
         print(f"{self.model}: layers with {kind} took {time.monotonic() - begun:.0f} s", flush=True)
         self._save()
 
-    def _measure(self, layout: Layout) -> None:
+    def _measure(self, process: TrialProcess, layout: Layout) -> None:
         said = predicted(self.anatomy, self.kept.benches, layout, SHORT)
-        found = measured(self.path, layout, cases=cases_of(SHORT))
-        before = next((one for one in self.kept.points if one.layout == layout), None)
-        if before:
-            found = tuple(map(min, found, before.measured))
-            self.kept.points.remove(before)
-        rounds = before.rounds + 1 if before else 1
-        point = Point(layout=layout, predicted=said, measured=found, work=SHORT, rounds=rounds)
+        trial = trial_of(self.path, layout, cases_of(SHORT), SECONDS)
+        times = process.run(msgspec.structs.replace(trial, passes=1)).times
+        found = {one.case: one.seconds for one in times}
+        turns = (*self._turns(layout), tuple(found[case] for case in cases_of(SHORT)))
+        self.kept.points = [one for one in self.kept.points if one.layout != layout]
+        point = Point(
+            layout=layout, predicted=said, measured=least(turns), work=SHORT, turns=turns
+        )  # fmt: skip
         self.kept.points.append(point)
-        pairs = zip(point.predicted, point.measured, strict=True)
+        pairs = zip(point.predicted, turns[-1], strict=True)
         steps = "  ".join(f"{1e3 * one:.4g}/{1e3 * other:.4g}" for one, other in pairs)
         print(
             f"{self.model}: {layout.threads} threads, {layout.kv_type}, pieces of {layout.chunk}; "

@@ -9,12 +9,11 @@ from ai_assistant.devices.layout.predict import Bench, Layout, step
 from ai_assistant.devices.layout.search import Turn
 from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial
 from ai_assistant.workers import trials_list
-from ai_assistant.workers.trials import run_trial
+from ai_assistant.workers.trials import PASSES, run_trial
 from ai_assistant.workers.verifying import trial_of
 
 SECONDS = trials_list.SECONDS
-"""For the repetitions of one step in one round: as in a pass of the trials, since the least of more
-repetitions is less where others use the machine too."""
+"""For the repetitions of one step in one round: as in a pass of the trials."""
 Work = dict[str, Turn]
 SHORT: Work = {
     "chat": Turn(prompt=640, known=512, answer=250, streams=1),
@@ -52,19 +51,26 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     predicted: tuple[float, ...]
     measured: tuple[float, ...]
     work: Work
-    rounds: int = 1
-    """Of which the least was taken."""
+    turns: tuple[tuple[float, ...], ...] = ()
+    """What each round measured, if there were some; `measured` is the least of all."""
 
     def errors(self, *, decode: bool) -> list[float]:
-        """Of its steps of one kind, in per cent."""
-        chosen = [place for place in range(len(self.measured)) if place % 2 == decode]
-        return [100 * abs(self.predicted[i] / self.measured[i] - 1) for i in chosen]
+        """Of its steps of one kind, in per cent. Of rounds as many count as trials have passes: the
+        least of more is less where others use the machine too, and no prediction is right."""
+        found = least(self.turns[:PASSES]) or self.measured
+        chosen = [place for place in range(len(found)) if place % 2 == decode]
+        return [100 * abs(self.predicted[i] / found[i] - 1) for i in chosen]
 
     def turn(self, work: str, seconds: Sequence[float]) -> float:
         """Seconds of a turn, by what was predicted or measured."""
         place = 2 * list(self.work).index(work)
         turn = self.work[work]
         return seconds[place] + turn.answer * seconds[place + 1] / turn.streams
+
+
+def least(turns: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """Of each step in all rounds."""
+    return tuple(map(min, zip(*turns, strict=True)))
 
 
 def predicted(
