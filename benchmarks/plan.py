@@ -23,13 +23,12 @@ import msgspec
 
 from ai_assistant.devices.layout.predict import Bench, Layout
 from ai_assistant.devices.layout.search import CLOSE
-from ai_assistant.protocol.layout import ModelAnatomy
+from ai_assistant.protocol.layout import ModelAnatomy, Trial
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.workers.trials import Measuring, Ways
 from ai_assistant.workers.trials_process import TrialProcess
-from ai_assistant.workers.verifying import trial_of
 from benchmarks.models import ensure
-from benchmarks.plan_points import SECONDS, SHORT, Point, cases_of, least, predicted
+from benchmarks.plan_points import SHORT, Point, cases_of, least, measured, predicted
 from benchmarks.report import Record, publish
 from benchmarks.rounds import arguments, judge
 from benchmarks.source import BENCH
@@ -66,6 +65,8 @@ class Measured:
         """Whether all is measured with these types of KV cache."""
         for kind in kinds:
             if kind not in self.kept.benches:
+                if time.monotonic() > self._deadline:
+                    return False
                 self._keep(kind)
         every = [layout for kind in kinds for layout in layouts(kind)]
         with TrialProcess() as process:
@@ -90,16 +91,14 @@ class Measured:
 
     def _measure(self, process: TrialProcess, layout: Layout) -> None:
         said = predicted(self.anatomy, self.kept.benches, layout, SHORT)
-        trial = trial_of(self.path, layout, cases_of(SHORT), SECONDS)
-        times = process.run(msgspec.structs.replace(trial, passes=1)).times
-        found = {one.case: one.seconds for one in times}
-        turns = (*self._turns(layout), tuple(found[case] for case in cases_of(SHORT)))
+        found = measured(self.path, layout, one_pass, cases=cases_of(SHORT), run=process.run)
+        turns = (*self._turns(layout), found)
         self.kept.points = [one for one in self.kept.points if one.layout != layout]
         point = Point(
             layout=layout, predicted=said, measured=least(turns), work=SHORT, turns=turns
         )  # fmt: skip
         self.kept.points.append(point)
-        pairs = zip(point.predicted, turns[-1], strict=True)
+        pairs = zip(point.predicted, found, strict=True)
         steps = "  ".join(f"{1e3 * one:.4g}/{1e3 * other:.4g}" for one, other in pairs)
         print(
             f"{self.model}: {layout.threads} threads, {layout.kv_type}, pieces of {layout.chunk}; "
@@ -119,6 +118,11 @@ class Measured:
             )
             for one in self.kept.points
         ]
+
+
+def one_pass(trial: Trial) -> Trial:
+    """The rounds are its passes."""
+    return msgspec.structs.replace(trial, passes=1)
 
 
 def threads() -> tuple[int, ...]:

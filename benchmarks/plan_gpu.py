@@ -74,8 +74,8 @@ class Round:
         ways = Ways(threads=(machine.cores,), gpus=(machine.gpu.name,), chunk=max(CHUNKS))
         self.bench: Bench = Measuring(self.path, self.anatomy, lambda _: None).measure(ways)
         self.trial_seconds = time.monotonic() - begun
-        busy = ", while others computed" if self.bench.disturbed else ""
-        print(f"{model}: layers were timed in {self.trial_seconds:.0f} s{busy}", flush=True)
+        self.busy = ", while others computed" if self.bench.disturbed else ""
+        print(f"{model}: layers were timed in {self.trial_seconds:.0f} s{self.busy}", flush=True)
 
     @property
     def layers(self) -> int:
@@ -308,8 +308,8 @@ def main() -> None:
         one.keep()
         found += one.errors()
         found += one.variants()
-        name = "trials of the planner" + ", while others computed" * one.bench.disturbed
-        found.append(Record(f"{model}: {name}", one.trial_seconds, "s"))
+        name = f"{model}: trials of the planner{one.busy}"
+        found.append(Record(name, one.trial_seconds, "s"))
     publish(f"plan-gpu-{'-'.join(args.models)}", found, notes=NOTES)
 
 

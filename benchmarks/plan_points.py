@@ -7,7 +7,7 @@ import msgspec
 
 from ai_assistant.devices.layout.predict import Bench, Layout, step
 from ai_assistant.devices.layout.search import Turn
-from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial
+from ai_assistant.protocol.layout import Case, ModelAnatomy, Trial, TrialReport
 from ai_assistant.workers import trials_list
 from ai_assistant.workers.trials import PASSES, run_trial
 from ai_assistant.workers.verifying import trial_of
@@ -99,8 +99,9 @@ def measured(
     *,
     cases: tuple[Case, ...],
     seconds: float = SECONDS,
+    run: Callable[[Trial], TrialReport] = run_trial,
 ) -> tuple[float, ...]:
     """The same of the whole model. Raises `EngineError`."""
     trial = change(trial_of(model, layout, tuple(dict.fromkeys(cases)), seconds))
-    found = {one.case: one.seconds for one in run_trial(trial).times}
+    found = {one.case: one.seconds for one in run(trial).times}
     return tuple(found[case] for case in cases)

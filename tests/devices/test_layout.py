@@ -98,8 +98,8 @@ def test_one_step_that_others_held_up_makes_no_layer_free_or_endless(
 def test_steps_that_a_gpu_computes_say_nothing_of_those_that_the_processor_does(
     fetched: float,
 ) -> None:
-    """From 32 tokens on a GPU fetches the weights: seen on an H100, a step of 32 took four times
-    one of 16 where they lie in pages that a driver copies, a half where it reads them itself."""
+    """From 32 tokens on a GPU fetches the weights: seen on an H200, a step of 32 took five times
+    one of 8 where they lie in pages that a driver copies, less than one of 16 elsewhere."""
 
     def report(layers: int) -> TrialReport:
         each = {count: 1e-3 * count if count < 32 else fetched * 16e-3 for count in STEPS[:8]}

@@ -173,7 +173,7 @@ class _Steps:
 
     def cold(self, case: Case) -> bool:
         """Whether no weights lie in a cache when this step begins."""
-        return bool(self._elsewhere[0].size) and case.tokens <= SMALL
+        return self._trial.cold_bytes > 0 and case.tokens <= SMALL
 
     def _cool(self) -> None:
         """By all cores: one alone takes so long that the others fall asleep."""
