@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
 import numpy.typing as npt
+
+from ai_assistant.engine.kernels.libllama import llama as lib
 
 Floats = npt.NDArray[np.float32]
 

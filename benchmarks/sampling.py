@@ -13,10 +13,10 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
 
 from ai_assistant.engine.kernels import Context, Model
+from ai_assistant.engine.kernels.libllama import llama as lib
 from ai_assistant.engine.sampling import Sampler
 from ai_assistant.protocol.requests import Sampling
 from benchmarks.models import ensure

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import llama_cpp.llama_cpp as lib
 import numpy as np
 import numpy.typing as npt
 
+from ai_assistant.engine.kernels.libllama import llama as lib
 from benchmarks.libllama import quantise
 
 Floats = npt.NDArray[np.float32]

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from benchmarks.libllama import Model, opened
 from benchmarks.tiny import KINDS, make
+
+from ai_assistant.engine.kernels.libllama import llama as lib
 
 TEXT_KINDS = [kind for kind in KINDS if kind not in ("tiny-embedding", "tiny-reranker")]
 PROMPT = "<|im_start|>user\nhello world, the cat 你好 said: 42<|im_end|>\n<|im_start|>assistant\n"

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import llama_cpp._ggml as binding
-import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
@@ -16,7 +14,8 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from ai_assistant.engine.kernels import devices
-from ai_assistant.engine.kernels.ggml import TYPES, ggml
+from ai_assistant.engine.kernels.ggml import TYPES, binding, ggml
+from ai_assistant.engine.kernels.libllama import llama as lib
 from ai_assistant.engine.kernels.workbench import Tensors, Workbench
 
 SYMBOL = "ggml_matmul_of_few_tokens"

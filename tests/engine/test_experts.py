@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from benchmarks.tiny import make
@@ -29,6 +28,7 @@ from tests.engine.matmul_tools import (
 )
 
 from ai_assistant.engine.kernels import Context, Model
+from ai_assistant.engine.kernels.libllama import llama as lib
 
 
 class Case(NamedTuple):

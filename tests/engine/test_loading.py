@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.tiny import make
-from llama_cpp import llama_cpp as lib
 from tests.engine.matmul_tools import lanes, libraries, requantised
 
 from ai_assistant.engine import readahead_advice as advice
 from ai_assistant.engine.kernels import Context, LoadError, Model, repack
 from ai_assistant.engine.kernels.gguf import tensor_places
+from ai_assistant.engine.kernels.libllama import llama as lib
 from ai_assistant.engine.loading import Progress, load
 from ai_assistant.engine.readahead import Ahead
 from ai_assistant.protocol.engine_plan import EnginePlan

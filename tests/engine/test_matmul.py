@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,6 +28,7 @@ from tests.engine.matmul_tools import (
 )
 
 from ai_assistant.engine.kernels import Context, Model
+from ai_assistant.engine.kernels.libllama import llama as lib
 from ai_assistant.store.models import starter_path
 
 MANY_ROWS, MANY_TOKENS = [64, 75, 130, 200, 600], [64, 100]

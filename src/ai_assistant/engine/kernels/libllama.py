@@ -12,7 +12,7 @@ from typing import Any
 # Read by libgomp when it is loaded. By default its threads spin for milliseconds after each piece
 # of work, on the core that the node needs between two steps; 10,000 turns are about 0.1 ms, longer
 # than any wait within a step. The owner's own value wins.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # noqa: TID251 - not a setting of ours
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # not a setting of ours
 
 # A CUDA toolchain may link a C++ library of its own into libggml-cuda. Unless the system's is there
 # before it, libllama takes some of its symbols from that one and crashes (seen with CUDA 13.0).
