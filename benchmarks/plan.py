@@ -1,16 +1,15 @@
 """What the planner says against what is: every layout predicted, then measured, on the processor.
 
 `python -m benchmarks.plan [--models starter 0.5b 1b moe] [--kv-types f16 q8_0] [--seconds N]
-[--again] [--rounds 6]`
+[--again] [--rounds 2]`
 
 The planner times stand-ins of a model, a few layers of zeros; the whole model is then loaded in
 each layout and the same work is timed: prompts and tokens of chats, agents and batches. Layouts
-are thread counts, types of KV cache and sizes of a prompt's pieces. Each is timed in several
-rounds, one after all others in one process, and the least counts: a virtual machine's speed changes
-by the second and by the minute. The error of a step is |predicted - measured| / measured, the least
-of as many rounds as trials have passes. What was measured is kept in `.bench/plan`: after
-`--seconds` a run stops, and the next one goes on. For a machine with a GPU there is
-`benchmarks.plan_gpu`.
+are thread counts, types of KV cache and sizes of a prompt's pieces. The error of a step is
+|predicted - measured| / measured, the least of as many rounds as trials have passes. Which layout
+is the best is asked of all of them side by side (`benchmarks.plan_beside`): a virtual machine's
+speed changes by the second. What was measured is kept in `.bench/plan`: after `--seconds` a run
+stops, and the next one goes on. For a machine with a GPU there is `benchmarks.plan_gpu`.
 """
 
 import os
@@ -25,9 +24,10 @@ from ai_assistant.devices.layout.predict import Bench, Layout
 from ai_assistant.devices.layout.search import CLOSE
 from ai_assistant.protocol.layout import ModelAnatomy, Trial
 from ai_assistant.store.anatomy import read_anatomy
-from ai_assistant.workers.trials import Measuring, Ways
+from ai_assistant.workers.trials import PASSES, Measuring, Ways
 from ai_assistant.workers.trials_process import TrialProcess
 from benchmarks.models import ensure
+from benchmarks.plan_beside import beside
 from benchmarks.plan_points import SHORT, Point, cases_of, least, measured, predicted
 from benchmarks.report import Record, publish
 from benchmarks.rounds import arguments, judge
@@ -35,7 +35,6 @@ from benchmarks.source import BENCH
 
 CHUNKS = (64, 128, 512)
 KINDS = ["f16", "q8_0"]
-ROUNDS = 6
 MODELS = ["starter", "0.5b", "1b", "moe"]
 
 
@@ -76,6 +75,25 @@ class Measured:
                 if time.monotonic() > self._deadline:
                     return False
                 self._measure(process, layout)
+        return self._beside(every)
+
+    def _beside(self, every: list[Layout]) -> bool:
+        places = [place for place, one in enumerate(self.kept.points) if one.layout in every]
+        if all(self.kept.points[place].beside for place in places):
+            return True
+        if time.monotonic() > self._deadline:
+            return False
+        points = [self.kept.points[place] for place in places]
+        found = beside(self.path, [one.layout for one in points], cases_of(SHORT))
+        for place, one, seconds in zip(places, points, found, strict=True):
+            self.kept.points[place] = msgspec.structs.replace(one, beside=seconds)
+            print(
+                f"{self.model}: {one.layout.threads} threads, {one.layout.kv_type}, "
+                f"pieces of {one.layout.chunk}; side by side ms: "
+                + "  ".join(f"{1e3 * second:.4g}" for second in seconds),
+                flush=True,
+            )
+        self._save()
         return True
 
     def _turns(self, layout: Layout) -> tuple[tuple[float, ...], ...]:
@@ -148,18 +166,19 @@ def records(model: str, points: list[Point]) -> Iterable[Record]:
         name = f"{model}: {what}, error of {len(points)} layouts, median"
         yield Record(name, median, "%", None, None, *judge(median, at_most=most))
         yield Record(f"{model}: {what}, largest error", max(errors), "%", None, None)
+    points = [point for point in points if point.beside]
     usual = next((point for point in points if point.layout == by_llama()), None)
-    for work in SHORT:
+    for work in SHORT if points else ():
         chosen = choice(points, work)
-        best = min(point.turn(work, point.measured) for point in points)
-        taken = chosen.turn(work, chosen.measured)
+        best = min(point.turn(work, point.beside) for point in points)
+        taken = chosen.turn(work, chosen.beside)
         name = f"{model}: {work} turn of the layout chosen"
         yield Record(
             f"{name}, against the best", taken, "s", best, taken / best,
             *judge(taken / best, at_most=1.05),
         )  # fmt: skip
         if usual:
-            theirs = usual.turn(work, usual.measured)
+            theirs = usual.turn(work, usual.beside)
             yield Record(
                 f"{name}, against llama.cpp's", taken, "s", theirs, theirs / taken,
                 *judge(theirs / taken, at_least=1.0),
@@ -190,7 +209,7 @@ def main() -> None:
     found: list[Record] = []
     complete = True
     for model in args.models:
-        one = Measured(model, deadline, args.rounds or ROUNDS, again=args.again)
+        one = Measured(model, deadline, args.rounds or PASSES, again=args.again)
         complete &= one.run(args.kv_types)
         if one.kept.points:
             found += records(model, one.points())
@@ -204,7 +223,8 @@ NOTES = (
         f"{turn.answer} tokens, {turn.streams} at once"
         for work, turn in SHORT.items()
     ),
-    "Peers of a turn: the best of the layouts measured; llama.cpp's own choice, theirs by ours.",
+    "Turns are those of layouts side by side. Peers: the best of them; llama.cpp's own choice, "
+    "theirs by ours.",
 )
 
 

@@ -53,6 +53,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     work: Work
     turns: tuple[tuple[float, ...], ...] = ()
     """What each round measured, if there were some; `measured` is the least of all."""
+    beside: tuple[float, ...] = ()
+    """The same steps, timed by turns with those of other layouts."""
 
     def errors(self, *, decode: bool) -> list[float]:
         """Of its steps of one kind, in per cent. Of rounds as many count as trials have passes: the

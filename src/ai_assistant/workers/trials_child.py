@@ -54,7 +54,7 @@ class Trials:
         try:
             model = self._loaded(trial)
             memory.clear()
-            context = _context(model, trial)
+            context = context_of(model, trial)
             loaded = time.perf_counter() - begun
             times = tuple(_times(context, trial, self._states))
             taken = self._taken()
@@ -100,7 +100,8 @@ def _free() -> dict[str, int]:
     return {one.name: one.memory_free for one in devices() if one.kind in ("gpu", "igpu")}
 
 
-def _context(model: Model, trial: Trial) -> Context:
+def context_of(model: Model, trial: Trial) -> Context:
+    """With room for every case of the trial."""
     cells = max(case.depth * case.streams + case.tokens for case in trial.cases) + 1
     return Context(
         model,
@@ -119,18 +120,19 @@ def _context(model: Model, trial: Trial) -> Context:
 def _times(context: Context, trial: Trial, states: States) -> list[Timed]:
     """The cases by depth, so that each depth is filled once."""
     times: list[Timed] = []
-    steps = _Steps(context, trial, states)
-    for depth, cases in groupby(sorted(trial.cases, key=_order), lambda one: one.depth):
+    steps = Steps(context, trial, states)
+    for depth, cases in groupby(sorted(trial.cases, key=by_depth), lambda one: one.depth):
         steps.fill(depth)
         times += _passes(steps, list(cases), trial)
     return times
 
 
-def _order(case: Case) -> tuple[int, int]:
+def by_depth(case: Case) -> tuple[int, int]:
+    """The order in which each depth is filled once."""
     return case.depth, case.streams
 
 
-def _passes(steps: "_Steps", cases: list[Case], trial: Trial) -> list[Timed]:
+def _passes(steps: "Steps", cases: list[Case], trial: Trial) -> list[Timed]:
     """The least time of each: others only ever make a step slower."""
     best = dict.fromkeys(cases, UNKNOWN)
     for _ in range(trial.passes):
@@ -143,7 +145,7 @@ def _passes(steps: "_Steps", cases: list[Case], trial: Trial) -> list[Timed]:
     return [Timed(case, seconds) for case, seconds in best.items()]
 
 
-def _seconds(steps: "_Steps", case: Case, budget: float, usual: float) -> float:
+def _seconds(steps: "Steps", case: Case, budget: float, usual: float) -> float:
     """The time of a step in peace: the least. `usual`: what it would take if its tokens took as
     long as those of a smaller step; more is a disturbance, or a driver that prepares something."""
     steps.open(case)
@@ -156,7 +158,7 @@ def _seconds(steps: "_Steps", case: Case, budget: float, usual: float) -> float:
     return min(seconds)
 
 
-class _Steps:
+class Steps:
     """A context that is brought back to the same depth after each step."""
 
     def __init__(self, context: Context, trial: Trial, states: States) -> None:
