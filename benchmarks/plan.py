@@ -21,7 +21,7 @@ from itertools import product
 import msgspec
 
 from ai_assistant.devices.layout.predict import Bench, Layout
-from ai_assistant.devices.layout.search import CLOSE
+from ai_assistant.devices.layout.search import CLOSE, WORTH
 from ai_assistant.protocol.layout import ModelAnatomy, Trial
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.workers.trials import PASSES, Measuring, Ways
@@ -34,6 +34,7 @@ from benchmarks.rounds import arguments, judge
 from benchmarks.source import BENCH
 
 CHUNKS = (64, 128, 512)
+"""The last is the planner's own on a processor; the others are there to see whether it is right."""
 KINDS = ["f16", "q8_0"]
 MODELS = ["starter", "0.5b", "1b", "moe"]
 
@@ -186,11 +187,17 @@ def records(model: str, points: list[Point]) -> Iterable[Record]:
 
 
 def choice(points: list[Point], work: str) -> Point:
-    """As the planner's: of those that are as quick as each other fewer threads, then its own
-    pieces, the largest."""
-    quickest = min(point.turn(work, point.predicted) for point in points)
-    close = [one for one in points if one.turn(work, one.predicted) <= CLOSE * quickest]
-    return min(close, key=lambda one: (one.layout.threads, -one.layout.chunk))
+    """As the planner's: pieces of its own size, a KV cache that loses nothing where that costs
+    little, and of those that are as quick as each other fewer threads."""
+    own = [one for one in points if one.layout.chunk == CHUNKS[-1]]
+    seconds = {id(one): one.turn(work, one.predicted) for one in own}
+    quickest = min(seconds.values())
+    good = {one.layout.kv_type for one in own if seconds[id(one)] <= WORTH * quickest}
+    kind = min(good, key=KINDS.index)
+    same = [one for one in own if one.layout.kv_type == kind]
+    quickest = min(seconds[id(one)] for one in same)
+    close = [one for one in same if seconds[id(one)] <= CLOSE * quickest]
+    return min(close, key=lambda one: one.layout.threads)
 
 
 def by_llama() -> Layout:

@@ -7,7 +7,7 @@ from benchmarks.tiny import make
 
 from ai_assistant.engine.kernels import Context, Model
 from ai_assistant.protocol.layout import Case, Trial
-from ai_assistant.workers.trials_child import _Steps  # pyright: ignore[reportPrivateUsage]
+from ai_assistant.workers.trials_child import Steps
 
 
 class Overheard(Context):
@@ -29,7 +29,7 @@ def test_no_step_says_what_another_said(tmp_path: Path, depth: int) -> None:
                         threads_batch=1)  # fmt: skip
     context.said = []
     trial = Trial(path=str(path), gpu_layers=0, threads=1, chunk=64, tokens=512, cases=())
-    steps = _Steps(context, trial, {})
+    steps = Steps(context, trial, {})
     steps.fill(depth)
     context.said.clear()
     for case in (Case(1, depth), Case(1, depth), Case(4, depth, 4)):
