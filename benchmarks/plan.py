@@ -159,14 +159,19 @@ def layouts(kind: str) -> list[Layout]:
     ]
 
 
+def errors(name: str, points: list[Point]) -> Iterable[Record]:
+    """How far off the predictions are, for one model or for all together."""
+    for what, decode, most in (("decode", True, 10.0), ("prefill", False, 15.0)):
+        found = [error for point in points for error in point.errors(decode=decode)]
+        median = statistics.median(found)
+        title = f"{name}: {what}, error of {len(points)} layouts, median"
+        yield Record(title, median, "%", None, None, *judge(median, at_most=most))
+        yield Record(f"{name}: {what}, largest error", max(found), "%", None, None)
+
+
 def records(model: str, points: list[Point]) -> Iterable[Record]:
     """The figures of one model."""
-    for what, decode, most in (("decode", True, 10.0), ("prefill", False, 15.0)):
-        errors = [error for point in points for error in point.errors(decode=decode)]
-        median = statistics.median(errors)
-        name = f"{model}: {what}, error of {len(points)} layouts, median"
-        yield Record(name, median, "%", None, None, *judge(median, at_most=most))
-        yield Record(f"{model}: {what}, largest error", max(errors), "%", None, None)
+    yield from errors(model, points)
     points = [point for point in points if point.beside]
     usual = next((point for point in points if point.layout == by_llama()), None)
     for work in SHORT if points else ():
@@ -214,12 +219,16 @@ def main() -> None:
     args = parser.parse_args()
     deadline = time.monotonic() + args.seconds
     found: list[Record] = []
+    every: list[Point] = []
     complete = True
     for model in args.models:
         one = Measured(model, deadline, args.rounds or PASSES, again=args.again)
         complete &= one.run(args.kv_types)
         if one.kept.points:
             found += records(model, one.points())
+            every += one.points()
+    if len(args.models) > 1 and every:
+        found += errors("all models", every)
     complete &= args.kv_types == KINDS and not args.quick
     publish("plan" if complete else "plan-quick", found, notes=NOTES)
 
