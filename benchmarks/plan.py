@@ -14,6 +14,7 @@ stops, and the next one goes on. For a machine with a GPU there is `benchmarks.p
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterable
 from itertools import product
@@ -21,7 +22,8 @@ from itertools import product
 import msgspec
 
 from ai_assistant.devices.layout.predict import Bench, Layout
-from ai_assistant.devices.layout.search import CLOSE, WORTH
+from ai_assistant.devices.layout.room import Limits
+from ai_assistant.devices.layout.search import Wanted, best
 from ai_assistant.protocol.layout import ModelAnatomy, Trial
 from ai_assistant.store.anatomy import read_anatomy
 from ai_assistant.workers.trials import PASSES, Measuring, Ways
@@ -63,11 +65,10 @@ class Measured:
 
     def run(self, kinds: list[str]) -> bool:
         """Whether all is measured with these types of KV cache."""
-        for kind in kinds:
-            if kind not in self.kept.benches:
-                if time.monotonic() > self._deadline:
-                    return False
-                self._keep(kind)
+        if not set(kinds) <= set(self.kept.benches):
+            if time.monotonic() > self._deadline:
+                return False
+            self._keep(kinds)
         every = [layout for kind in kinds for layout in layouts(kind)]
         with TrialProcess() as process:
             for turn, layout in product(range(self._rounds), every):
@@ -100,12 +101,12 @@ class Measured:
     def _turns(self, layout: Layout) -> tuple[tuple[float, ...], ...]:
         return next((one.turns for one in self.kept.points if one.layout == layout), ())
 
-    def _keep(self, kind: str) -> None:
+    def _keep(self, kinds: list[str]) -> None:
         measuring = Measuring(self.path, self.anatomy, lambda _share: None)
-        ways = Ways(threads=threads(), chunk=max(CHUNKS), kv_type=kind)
+        ways = Ways(threads=threads(), chunk=max(CHUNKS), kv_type=kinds[0], others=tuple(kinds[1:]))
         begun = time.monotonic()
-        self.kept.benches[kind] = measuring.measure(ways)
-        print(f"{self.model}: layers with {kind} took {time.monotonic() - begun:.0f} s", flush=True)
+        self.kept.benches = measuring.measure_all(ways)
+        print(f"{self.model}: layers took {time.monotonic() - begun:.0f} s", flush=True)
         self._save()
 
     def _measure(self, process: TrialProcess, layout: Layout) -> None:
@@ -169,40 +170,30 @@ def errors(name: str, points: list[Point]) -> Iterable[Record]:
         yield Record(f"{name}: {what}, largest error", max(found), "%", None, None)
 
 
-def records(model: str, points: list[Point]) -> Iterable[Record]:
+def records(one: Measured) -> Iterable[Record]:
     """The figures of one model."""
-    yield from errors(model, points)
-    points = [point for point in points if point.beside]
-    usual = next((point for point in points if point.layout == by_llama()), None)
+    yield from errors(one.model, one.points())
+    points = {point.layout: point for point in one.points() if point.beside}
     for work in SHORT if points else ():
-        chosen = choice(points, work)
-        best = min(point.turn(work, point.beside) for point in points)
-        taken = chosen.turn(work, chosen.beside)
-        name = f"{model}: {work} turn of the layout chosen"
+        turns = {layout: point.turn(work, point.beside) for layout, point in points.items()}
+        quickest, taken = min(turns.values()), turns[choice(one.anatomy, one.kept.benches, work)]
+        name = f"{one.model}: {work} turn of the layout chosen"
         yield Record(
-            f"{name}, against the best", taken, "s", best, taken / best,
-            *judge(taken / best, at_most=1.05),
+            f"{name}, against the best", taken, "s", quickest, taken / quickest,
+            *judge(taken / quickest, at_most=1.05),
         )  # fmt: skip
-        if usual:
-            theirs = usual.turn(work, usual.beside)
+        if theirs := turns.get(by_llama()):
             yield Record(
                 f"{name}, against llama.cpp's", taken, "s", theirs, theirs / taken,
                 *judge(theirs / taken, at_least=1.0),
             )  # fmt: skip
 
 
-def choice(points: list[Point], work: str) -> Point:
-    """As the planner's: pieces of its own size, a KV cache that loses nothing where that costs
-    little, and of those that are as quick as each other fewer threads."""
-    own = [one for one in points if one.layout.chunk == CHUNKS[-1]]
-    seconds = {id(one): one.turn(work, one.predicted) for one in own}
-    quickest = min(seconds.values())
-    good = {one.layout.kv_type for one in own if seconds[id(one)] <= WORTH * quickest}
-    kind = min(good, key=KINDS.index)
-    same = [one for one in own if one.layout.kv_type == kind]
-    quickest = min(seconds[id(one)] for one in same)
-    close = [one for one in same if seconds[id(one)] <= CLOSE * quickest]
-    return min(close, key=lambda one: one.layout.threads)
+def choice(anatomy: ModelAnatomy, benches: dict[str, Bench], work: str) -> Layout:
+    """The planner's, on a processor: pieces of its own size, a KV cache that loses nothing."""
+    kinds = tuple(kind for kind in KINDS if kind in benches)
+    wanted = Wanted(kv_types=kinds[:1], chunks=CHUNKS[-1:])
+    return best(anatomy, benches, Limits(ram=sys.maxsize), SHORT[work], wanted)[0].layout
 
 
 def by_llama() -> Layout:
@@ -225,7 +216,7 @@ def main() -> None:
         one = Measured(model, deadline, args.rounds or PASSES, again=args.again)
         complete &= one.run(args.kv_types)
         if one.kept.points:
-            found += records(model, one.points())
+            found += records(one)
             every += one.points()
     if len(args.models) > 1 and every:
         found += errors("all models", every)
