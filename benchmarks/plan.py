@@ -105,7 +105,7 @@ class Measured:
         measuring = Measuring(self.path, self.anatomy, lambda _share: None)
         ways = Ways(threads=threads(), chunk=max(CHUNKS), kv_type=kinds[0], others=tuple(kinds[1:]))
         begun = time.monotonic()
-        self.kept.benches = measuring.measure_all(ways)
+        self.kept.benches |= measuring.measure_all(ways)
         print(f"{self.model}: layers took {time.monotonic() - begun:.0f} s", flush=True)
         self._save()
 
