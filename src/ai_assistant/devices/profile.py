@@ -10,7 +10,7 @@ import msgspec
 
 from ai_assistant.protocol.kernels import DeviceKind, DeviceSpeed, MatrixRate
 
-VERSION = 5
+VERSION = 6
 """Of the stored form and of the kernels: another one is measured anew."""
 
 CoreKind = Literal["performance", "efficiency", "low-power", "all"]

@@ -10,7 +10,7 @@ from ai_assistant.devices.layout.predict import NEUTRAL, Bench, Factors
 from ai_assistant.protocol.files import write_whole
 from ai_assistant.protocol.layout import ModelAnatomy
 
-VERSION = "8"
+VERSION = "9"
 Kept = TypeVar("Kept")
 
 
