@@ -116,7 +116,7 @@ def test_where_8_bits_are_enough_products_are_right(processor: Products, case: C
 def test_a_token_comes_to_the_same_bits_whatever_is_computed_beside_it(
     exact: Products, case: Case, other: int
 ) -> None:
-    """Alone too for Q8_0; single tokens of other types may be llama.cpp's, added in its own order."""
+    """Alone too for Q8_0; single tokens of others may be llama.cpp's, added in its own order."""
     case = case._replace(tokens=case.tokens + 1)
     matrix, tokens = case.weights, case.activations
     together = exact.product(matrix, tokens, case.threads)
