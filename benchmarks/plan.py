@@ -80,23 +80,28 @@ class Measured:
         return self._beside(every)
 
     def _beside(self, every: list[Layout]) -> bool:
-        places = [place for place, one in enumerate(self.kept.points) if one.layout in every]
-        if all(self.kept.points[place].beside for place in places):
+        """Whether these are compared."""
+        points = [one for one in self.kept.points if one.layout in every]
+        if all(one.beside for one in points):
             return True
         if time.monotonic() > self._deadline:
             return False
-        points = [self.kept.points[place] for place in places]
         found = beside(self.path, [one.layout for one in points], cases_of(SHORT))
-        for place, one, seconds in zip(places, points, found, strict=True):
-            self.kept.points[place] = msgspec.structs.replace(one, beside=seconds)
-            print(
-                f"{self.model}: {one.layout.threads} threads, {one.layout.kv_type}, "
-                f"pieces of {one.layout.chunk}; side by side ms: "
-                + "  ".join(f"{1e3 * second:.4g}" for second in seconds),
-                flush=True,
-            )
+        for one, seconds in zip(points, found, strict=True):
+            self._put(msgspec.structs.replace(one, beside=seconds))
+            said = "  ".join(f"{1e3 * second:.4g}" for second in seconds)
+            self._tell(one.layout, f"side by side ms: {said}")
         self._save()
         return True
+
+    def _put(self, point: Point) -> None:
+        """In the place of what was known of this layout."""
+        others = [one for one in self.kept.points if one.layout != point.layout]
+        self.kept.points = [*others, point]
+
+    def _tell(self, layout: Layout, what: str) -> None:
+        pieces = f"{layout.threads} threads, {layout.kv_type}, pieces of {layout.chunk}"
+        print(f"{self.model}: {pieces}; {what}", flush=True)
 
     def _turns(self, layout: Layout) -> tuple[tuple[float, ...], ...]:
         return next((one.turns for one in self.kept.points if one.layout == layout), ())
@@ -113,18 +118,12 @@ class Measured:
         said = predicted(self.anatomy, self.kept.benches, layout, SHORT)
         found = measured(self.path, layout, one_pass, cases=cases_of(SHORT), run=process.run)
         turns = (*self._turns(layout), found)
-        self.kept.points = [one for one in self.kept.points if one.layout != layout]
-        point = Point(
-            layout=layout, predicted=said, measured=least(turns), work=SHORT, turns=turns
-        )  # fmt: skip
-        self.kept.points.append(point)
-        pairs = zip(point.predicted, found, strict=True)
-        steps = "  ".join(f"{1e3 * one:.4g}/{1e3 * other:.4g}" for one, other in pairs)
-        print(
-            f"{self.model}: {layout.threads} threads, {layout.kv_type}, pieces of {layout.chunk}; "
-            f"predicted/measured ms: {steps}",
-            flush=True,
+        self._put(
+            Point(layout=layout, predicted=said, measured=least(turns), work=SHORT, turns=turns)
         )
+        pairs = zip(said, found, strict=True)
+        steps = "  ".join(f"{1e3 * one:.4g}/{1e3 * other:.4g}" for one, other in pairs)
+        self._tell(layout, f"predicted/measured ms: {steps}")
         self._save()
 
     def _save(self) -> None:
@@ -170,12 +169,12 @@ def errors(name: str, points: list[Point]) -> Iterable[Record]:
         yield Record(f"{name}: {what}, largest error", max(found), "%", None, None)
 
 
-def records(one: Measured) -> Iterable[Record]:
+def records(one: Measured, points: list[Point]) -> Iterable[Record]:
     """The figures of one model."""
-    yield from errors(one.model, one.points())
-    points = {point.layout: point for point in one.points() if point.beside}
-    for work in SHORT if points else ():
-        turns = {layout: point.turn(work, point.beside) for layout, point in points.items()}
+    yield from errors(one.model, points)
+    compared = [point for point in points if point.beside]
+    for work in SHORT if compared else ():
+        turns = {point.layout: point.turn(work, point.beside) for point in compared}
         quickest, taken = min(turns.values()), turns[choice(one.anatomy, one.kept.benches, work)]
         name = f"{one.model}: {work} turn of the layout chosen"
         yield Record(
@@ -215,9 +214,9 @@ def main() -> None:
     for model in args.models:
         one = Measured(model, deadline, args.rounds or PASSES, again=args.again)
         complete &= one.run(args.kv_types)
-        if one.kept.points:
-            found += records(one)
-            every += one.points()
+        if points := one.points():
+            found += records(one, points)
+            every += points
     if len(args.models) > 1 and every:
         found += errors("all models", every)
     complete &= args.kv_types == KINDS and not args.quick

@@ -20,7 +20,7 @@ from ai_assistant.workers.verifying import trial_of
 
 BUDGET, FEWEST, MOST = 40.0, 5, 200
 """Seconds for one case of all layouts, and its turns at least and at most."""
-SHORT = 0.1
+BRIEF = 0.1
 """Seconds below which a turn is the better of two steps: the first one finds the others' cache."""
 
 
@@ -65,13 +65,13 @@ def _by_turns(all_steps: Sequence[Steps], case: Case) -> list[float]:
 def _turn(all_steps: Sequence[Steps], case: Case, turn: int) -> list[float]:
     """Another one begins each time."""
     count = len(all_steps)
-    seconds = dict.fromkeys(range(count), 0.0)
+    seconds = [0.0] * count
     for place in range(count):
         who = (place + turn) % count
         seconds[who] = _timed(all_steps[who], case)
-    return list(seconds.values())
+    return seconds
 
 
 def _timed(steps: Steps, case: Case) -> float:
     first = steps.timed(case)
-    return min(first, steps.timed(case)) if first < SHORT else first
+    return min(first, steps.timed(case)) if first < BRIEF else first

@@ -1,6 +1,7 @@
 """Models for the engine's tests: the bundled one and random ones of each class."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from benchmarks.tiny import make
@@ -35,22 +36,23 @@ def steady_starter(starter: Model) -> Iterator[Model]:
 
 @pytest.fixture
 def bench(starter: Model) -> Iterator[MakeBench]:
-    yield from _builder(starter)
+    yield from builder(starter)
 
 
 @pytest.fixture
 def steady_bench(steady_starter: Model) -> Iterator[MakeBench]:
     """For tests in which answers must be the same to the last bit."""
-    yield from _builder(steady_starter, op_offload=False)
+    yield from builder(steady_starter, op_offload=False)
 
 
-def _builder(model: Model, **usual: int) -> Iterator[MakeBench]:
+def builder(model: Model, path: Path | None = None, **usual: int) -> Iterator[MakeBench]:
+    """Makes engines on one model, the bundled one unless told otherwise, and closes them."""
     made: list[Bench] = []
     # One thread: the tests' machine may be busy, and threads that wait for each other crawl.
     usual |= {"threads": 1, "threads_batch": 1}
 
-    def build(**changes: int) -> Bench:
-        made.append(Bench(model, starter_path(), **(usual | changes)))
+    def build(**changes: object) -> Bench:
+        made.append(Bench(model, path or starter_path(), **(usual | changes)))
         return made[-1]
 
     yield build

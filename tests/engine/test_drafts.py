@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 from benchmarks.tiny import make
-from tests.engine.conftest import MakeBench
+from tests.engine.conftest import MakeBench, builder
 from tests.engine.harness import Bench
 
 from ai_assistant.engine.drafts.account import MOST_STEPS, PROVEN, Account
@@ -67,17 +67,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Model, Pat
 
 @pytest.fixture
 def tiny(other: tuple[Model, Path]) -> Iterator[MakeBench]:
-    made: list[Bench] = []
     # A GPU adds up in another order, and gets only steps that happen to be large.
-    usual = {"threads": 1, "threads_batch": 1, "op_offload": False}
-
-    def build(**changes: object) -> Bench:
-        made.append(Bench(*other, **(usual | changes)))
-        return made[-1]
-
-    yield build
-    for one in made:
-        one.close()
+    yield from builder(*other, op_offload=False)
 
 
 def hopeless(folder: Path) -> Path:

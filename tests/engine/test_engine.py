@@ -7,7 +7,6 @@ from tests.engine.harness import Bench
 
 from ai_assistant.engine.kernels import Model
 from ai_assistant.engine.sequence import Sequence
-from ai_assistant.kvcache.blocks import BLOCK
 from ai_assistant.protocol.chunks import TokenLogprob
 from ai_assistant.protocol.frames import Abort
 from ai_assistant.protocol.requests import Priority, Sampling
@@ -299,8 +298,9 @@ def test_whole_state_models_batch_correctly(whole_state_model: Model) -> None:
     assert texts[0] == texts[1]
 
 
-def test_idle_chat_leaves_the_context_and_comes_back(bench: MakeBench) -> None:
-    engine = bench()
+def test_idle_chat_leaves_the_context_and_comes_back(steady_bench: MakeBench) -> None:
+    """On the processor: where a GPU computes prompts, the end of one may not be worth a copy."""
+    engine = steady_bench()
     first = chat("Hello!", SYSTEM)
     engine.ask("turn1", first, max_tokens=8)
     answer = engine.run().text("turn1")
@@ -310,9 +310,8 @@ def test_idle_chat_leaves_the_context_and_comes_back(bench: MakeBench) -> None:
     following = first + answer + "<|im_end|>\n" + chat("And you?")
     engine.ask("turn2", following, max_tokens=8)
     collector = engine.run()
-    # At least whole blocks: where prompts are quick, the rest is not worth a copy.
-    assert collector.usage("turn2").cached_tokens >= len(engine.tokens(first)) // BLOCK * BLOCK > 0
-    alone = one_at_a_time(bench(retained=0, warm_bytes=0), [following], 8)
+    assert collector.usage("turn2").cached_tokens >= len(engine.tokens(first))
+    alone = one_at_a_time(steady_bench(retained=0, warm_bytes=0), [following], 8)
     assert_same_but_for_close_calls([collector.text("turn2")], alone)
 
 
